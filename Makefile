@@ -1,0 +1,47 @@
+# The commands of the project. `make run` and `make test` need nothing but Python 3.11, make and git.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: run test check schema format lock clean
+
+run: .venv/run.stamp ## Start everything on this machine: database, offline model, server
+	@exec .venv/bin/python -m server dev
+
+test: .venv/dev.stamp ## All tests, on a real PostgreSQL
+	.venv/bin/python -m pytest
+
+check: .venv/dev.stamp ## Style, types, floor plan, contract
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m server schema | diff -u schema.graphql -
+
+schema: .venv/run.stamp ## Print the contract from the code
+	.venv/bin/python -m server schema > schema.graphql.new && mv schema.graphql.new schema.graphql
+
+format: .venv/dev.stamp
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# Pins every dependency with its hashes; `--upgrade` by `make lock UPGRADE=--upgrade`.
+COMPILE = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url $(UPGRADE)
+lock: .venv/dev.stamp
+	$(PIP) uv
+	$(COMPILE) --extra development pyproject.toml -o requirements.lock
+	$(COMPILE) -c requirements.lock --extra development --extra test pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv .loquent
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,73 @@
+"""A reply while it is written: its parts so far, whole at every moment."""
+
+from agent.model import Usage
+from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolCallStatus
+from agent.text import Cleaner
+
+
+class Draft:
+    """What a reply consists of so far. `parts` may be read at any time, also when its writing was cut short."""
+
+    def __init__(self, parts: list[Part] | None = None) -> None:
+        self._parts: list[Part] = list(parts or ())
+        self._open: type[TextPart | ReasoningPart] | None = None
+        self._pieces: list[str] = []
+        self._cleaner = Cleaner()
+        last_step = max((part.step for part in self._parts), default=-1)
+        self.step = last_step if self.open_calls() else last_step + 1
+        self.usage = Usage()
+        self.model: str | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        return self._parts if self._open is None else [*self._parts, self._open_part()]
+
+    def add(self, kind: type[TextPart | ReasoningPart], piece: str) -> tuple[int, str]:
+        """Append a piece of text or reasoning; gives the part's index and what of it is whole and clean."""
+        if self._open is not kind:
+            self.close()
+        piece = self._cleaner.feed(piece)
+        if piece:
+            self._open = kind
+            self._pieces.append(piece)
+        return len(self._parts), piece
+
+    def close(self, signature: str = "", redacted: str | None = None) -> None:
+        """The text or reasoning that came last is whole."""
+        self._cleaner = Cleaner()
+        if redacted is not None:
+            self._parts.append(ReasoningPart("", data=redacted, step=self.step))
+        elif self._open is not None:
+            part = self._open_part()
+            self._open = None
+            if isinstance(part, ReasoningPart):
+                part = ReasoningPart(part.text, signature, step=part.step)
+            self._parts.append(part)
+        self._pieces.clear()
+
+    def start_call(self, id: str, tool: str, parameters: object) -> tuple[int, ToolCallPart]:
+        self.close()
+        call = ToolCallPart(id, tool, parameters, step=self.step)
+        self._parts.append(call)
+        return len(self._parts) - 1, call
+
+    def end_call(self, index: int, status: ToolCallStatus, result: object) -> ToolCallPart:
+        call = self._parts[index]
+        assert isinstance(call, ToolCallPart)
+        order = sum(isinstance(part, ToolCallPart) and part.order is not None for part in self._parts)
+        self._parts[index] = ended = call.ended(status, result, order)
+        return ended
+
+    def open_calls(self) -> list[tuple[int, ToolCallPart]]:
+        """The tool calls that have not ended, with their index."""
+        return [
+            (index, part)
+            for index, part in enumerate(self._parts)
+            if isinstance(part, ToolCallPart) and part.order is None
+        ]
+
+    def _open_part(self) -> TextPart | ReasoningPart:
+        assert self._open is not None
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._open(self._pieces[0], step=self.step)

@@ -1,0 +1,189 @@
+"""Model and tools in turn, until the model has nothing more to ask for."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from agent.draft import Draft
+from agent.history import continue_history
+from agent.model import (
+    BlockEnded,
+    Model,
+    ModelEnded,
+    ModelError,
+    ModelRequest,
+    ReasoningPiece,
+    TextPiece,
+    ToolUse,
+)
+from agent.parts import ReasoningPart, TextPart, ToolCallPart
+from agent.tools import Outcome, Tool, call_tool, parse_parameters
+
+logger = logging.getLogger(__name__)
+
+#: Calls of the model for one step, as long as no token of it has come; seconds before the second.
+TRIES, FIRST_WAIT, LONGEST_WAIT = 4, 0.5, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class TextAdded:
+    part: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningAdded:
+    part: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartAdded:
+    """A part without text of its own: reasoning that the model keeps to itself."""
+
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    part: int
+    call: ToolCallPart
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    part: int
+    call: ToolCallPart
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The draft has reached a state worth saving: before its tools run, and after."""
+
+
+AgentEvent = TextAdded | ReasoningAdded | PartAdded | CallStarted | CallEnded | Checkpoint
+
+
+async def think(
+    model: Model,
+    tools: Sequence[Tool],
+    system: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    draft: Draft,
+    *,
+    max_steps: int,
+) -> AsyncGenerator[AgentEvent]:
+    """Write `draft` on, telling each change. Raises `ModelError`; what was written until then stays in the draft."""
+    definitions = [_definition(tool) for tool in tools]
+    for interrupted in _interrupt_calls(tools, draft):
+        yield interrupted
+    while True:
+        if not draft.open_calls():
+            if draft.step >= max_steps:
+                raise ModelError("STEP_LIMIT", f"The reply took more than {max_steps} steps.", retryable=True)
+            request = ModelRequest(continue_history(history, draft.parts), system, definitions)
+            async with aclosing(_write_step(model, request, draft)) as events:
+                async for event in events:
+                    yield event
+            if not draft.open_calls():
+                return
+            yield Checkpoint()
+        async with aclosing(_run_tools(tools, draft)) as endings:
+            async for ending in endings:
+                yield ending
+        draft.step += 1
+        yield Checkpoint()
+
+
+def _interrupt_calls(tools: Sequence[Tool], draft: Draft) -> list[CallEnded]:
+    """End the calls that an earlier attempt began and that may not be done twice."""
+    repeatable = {tool.name for tool in tools if tool.repeatable}
+    return [
+        CallEnded(index, draft.end_call(index, "INTERRUPTED", None))
+        for index, call in draft.open_calls()
+        if call.tool not in repeatable
+    ]
+
+
+async def _write_step(model: Model, request: ModelRequest, draft: Draft) -> AsyncGenerator[AgentEvent]:
+    """One call of the model, made again while nothing of it has been shown."""
+    for wait in _waits():
+        written = False
+        try:
+            async with aclosing(_call_model(model, request, draft)) as events:
+                async for event in events:
+                    written = True
+                    yield event
+            return
+        except ModelError as error:
+            draft.close()
+            if written or not error.retryable or wait is None:
+                raise
+            logger.warning("the model failed, trying again: %s (%s)", error.message, error.__cause__)
+            await asyncio.sleep(max(wait, min(error.retry_after or 0, LONGEST_WAIT)))
+
+
+def _waits() -> list[float | None]:
+    """Seconds before each further try, and None after the last."""
+    spread = [FIRST_WAIT * 2**n * random.uniform(0.75, 1.25) for n in range(TRIES - 1)]  # noqa: S311
+    return [*spread, None]
+
+
+async def _call_model(model: Model, request: ModelRequest, draft: Draft) -> AsyncGenerator[AgentEvent]:
+    async with aclosing(model.stream(request, draft.usage)) as pieces:  # type: ignore[type-var]
+        async for piece in pieces:
+            match piece:
+                case TextPiece(text):
+                    part, whole = draft.add(TextPart, text)
+                    if whole:
+                        yield TextAdded(part, whole)
+                case ReasoningPiece(text):
+                    part, whole = draft.add(ReasoningPart, text)
+                    if whole:
+                        yield ReasoningAdded(part, whole)
+                case BlockEnded(signature, redacted):
+                    draft.close(signature, redacted)
+                    if redacted is not None:
+                        yield PartAdded(len(draft.parts) - 1)
+                case ToolUse(id, tool, raw):
+                    yield CallStarted(*draft.start_call(id, tool, parse_parameters(raw)))
+                case ModelEnded(reason, name):
+                    draft.model = name
+                    _check_end(reason)
+
+
+def _check_end(reason: str) -> None:
+    match reason:
+        case "refusal":
+            raise ModelError("MODEL_REFUSED", "The model refused to answer.", retryable=False)
+        case "max_tokens":
+            raise ModelError("OUTPUT_LIMIT", "The reply reached the limit of its length.", retryable=False)
+        case "model_context_window_exceeded":
+            raise ModelError("CONTEXT_TOO_LONG", "The conversation is too long for the model.", retryable=False)
+
+
+async def _run_tools(tools: Sequence[Tool], draft: Draft) -> AsyncGenerator[CallEnded]:
+    """Run the step's tool calls side by side, telling each end as it comes."""
+    ended: asyncio.Queue[tuple[int, Outcome]] = asyncio.Queue()
+
+    async def run(index: int, call: ToolCallPart) -> None:
+        ended.put_nowait((index, await call_tool(tools, call)))
+
+    calls = draft.open_calls()
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(run(index, call)) for index, call in calls]
+        try:
+            for _ in calls:
+                index, (status, result) = await ended.get()
+                yield CallEnded(index, draft.end_call(index, status, result))
+        finally:
+            for task in running:
+                task.cancel()
+
+
+def _definition(tool: Tool) -> dict[str, Any]:
+    return {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}

@@ -1,0 +1,108 @@
+"""What the loop asks of a model, and what it gets back."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+ErrorCode = Literal[
+    "MODEL_UNAVAILABLE",
+    "MODEL_RATE_LIMITED",
+    "MODEL_REFUSED",
+    "MODEL_REJECTED_REQUEST",
+    "CONTEXT_TOO_LONG",
+    "STEP_LIMIT",
+    "OUTPUT_LIMIT",
+    "INTERNAL",
+]
+
+
+class ModelError(Exception):
+    """A call of the model that failed, in words that are meant for users."""
+
+    def __init__(self, code: ErrorCode, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+        self.message = message
+        #: Whether the same request may succeed later.
+        self.retryable = retryable
+        #: Seconds that the model asked to wait.
+        self.retry_after = retry_after
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens, summed over the calls of one reply."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def as_columns(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+    def add(self, other: "Usage") -> None:
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cache_read_tokens += other.cache_read_tokens
+        self.cache_write_tokens += other.cache_write_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call: messages, system prompt and tools in the shapes of the Anthropic Messages API."""
+
+    messages: Sequence[Mapping[str, Any]]
+    system: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPiece:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnded:
+    """The text or reasoning that came before is whole; of reasoning, with what proves it is the model's own."""
+
+    signature: str = ""
+    redacted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A whole tool call; `raw` is the JSON text of its parameters."""
+
+    id: str
+    tool: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEnded:
+    """The call has ended; `reason` is the API's stop_reason."""
+
+    reason: str
+    model: str
+
+
+ModelEvent = TextPiece | ReasoningPiece | BlockEnded | ToolUse | ModelEnded
+
+
+class Model(Protocol):
+    """Something that answers a request piece by piece."""
+
+    def stream(self, request: ModelRequest, usage: Usage) -> AsyncIterator[ModelEvent]:
+        """The pieces of the answer as they come, `ModelEnded` last.
+
+        Adds to `usage` whatever the call cost, also when it fails. Raises `ModelError`. Closing the iterator
+        closes the connection to the model.
+        """
+        ...

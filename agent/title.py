@@ -1,0 +1,23 @@
+"""Naming a conversation after its first exchange."""
+
+from agent.model import Model, ModelRequest, TextPiece, Usage
+from agent.text import clean
+
+TITLE_PROMPT = (
+    "You name conversations. Answer with the title only: at most six words, in the language of the conversation, "
+    "no quotation marks, no full stop."
+)
+#: Characters of each side that the model is shown, and that a title may have.
+EXCERPT, LONGEST_TITLE = 1000, 80
+
+
+async def write_title(model: Model, question: str, answer: str, usage: Usage) -> str | None:
+    """A short name for a conversation that began so, or None where the model gave none. Raises `ModelError`."""
+    exchange = f"User: {question[:EXCERPT]}\n\nAssistant: {answer[:EXCERPT]}"
+    request = ModelRequest(
+        messages=[{"role": "user", "content": [{"type": "text", "text": exchange}]}],
+        system=[{"type": "text", "text": TITLE_PROMPT}],
+    )
+    pieces = [piece.text async for piece in model.stream(request, usage) if isinstance(piece, TextPiece)]
+    title = " ".join(clean("".join(pieces)).split()).strip("\"'“”«»„# ")
+    return title[:LONGEST_TITLE].rstrip(".") or None

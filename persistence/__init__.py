@@ -1,0 +1,1 @@
+"""The rows and every SQL statement, each with a name."""

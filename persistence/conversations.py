@@ -1,0 +1,116 @@
+"""Every statement on conversations. Each names the owner: another's conversation is not found."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, text
+from sqlalchemy import select as select_columns
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from persistence.pages import Page, Window, fetch_page
+from persistence.tables import Conversation, Message
+
+CONVERSATION_SEARCH = Conversation.metadata.tables["conversation"].c.search
+MESSAGE_SEARCH = Message.metadata.tables["message"].c.search
+
+
+async def insert_conversation(session: AsyncSession, owner_id: str, title: str | None) -> Conversation:
+    conversation = Conversation(owner_id=owner_id, title=title)
+    session.add(conversation)
+    await session.flush()
+    await session.refresh(conversation)
+    return conversation
+
+
+async def find_owned_conversations(
+    session: AsyncSession, owner_id: str, ids: Collection[UUID]
+) -> Sequence[Conversation]:
+    """Those of `ids` that the owner has, in no order."""
+    query = select(Conversation).where(Conversation.owner_id == owner_id, col(Conversation.id).in_(ids))
+    return (await session.exec(query)).all()
+
+
+async def lock_owned_conversation(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Conversation | None:
+    """The conversation, which no other transaction changes until this one ends."""
+    query = (
+        select(Conversation)
+        .where(Conversation.owner_id == owner_id, Conversation.id == conversation_id)
+        .with_for_update()
+    )
+    return (await session.exec(query)).one_or_none()
+
+
+async def list_conversations(
+    session: AsyncSession, owner_id: str, window: Window, *, archived: bool, search: str | None
+) -> Page[Conversation]:
+    """Newest activity first; with `search`, those in which title or a message has its words."""
+    query = select(Conversation).where(
+        Conversation.owner_id == owner_id,
+        col(Conversation.archived_at).is_not(None) if archived else col(Conversation.archived_at).is_(None),
+    )
+    if search is not None:
+        question = func.search_query(owner_id, search)
+        titled = select_columns(col(Conversation.id)).where(CONVERSATION_SEARCH.op("@@")(question))
+        spoken = select_columns(col(Message.conversation_id)).where(MESSAGE_SEARCH.op("@@")(question))
+        query = query.where(col(Conversation.id).in_(titled.union(spoken)))
+    key = (col(Conversation.updated_at), col(Conversation.id))
+    return await fetch_page(session, query, window, key, descending=True)
+
+
+UPDATE_CONVERSATION = text("""
+    update conversation set
+        title = case when :renamed then cast(:title as text) else title end,
+        archived_at = case cast(:archived as boolean)
+            when true then coalesce(archived_at, now()) when false then null else archived_at end,
+        updated_at = now(),
+        revision = revision + 1
+    where id = :id and owner_id = :owner_id
+    returning *
+""")
+
+
+async def update_conversation(
+    session: AsyncSession, owner_id: str, conversation_id: UUID, *, changes: dict[str, Any]
+) -> Conversation | None:
+    """Set `title` (None lets the model name it again) and `archived`, where `changes` has them."""
+    parameters = {
+        "id": conversation_id,
+        "owner_id": owner_id,
+        "renamed": "title" in changes,
+        "title": changes.get("title"),
+        "archived": changes.get("archived"),
+    }
+    query = select(Conversation).from_statement(UPDATE_CONVERSATION)
+    return (await session.execute(query, parameters)).scalar_one_or_none()
+
+
+NAME_CONVERSATION = text("""
+    update conversation set title = :title, revision = revision + 1
+    where id = :id and title is null
+""")
+
+
+async def name_conversation(session: AsyncSession, conversation_id: UUID, title: str) -> None:
+    """Give a conversation the model's title, unless it has one."""
+    await session.execute(NAME_CONVERSATION, {"id": conversation_id, "title": title})
+
+
+# The runs leave with the messages; their ids tell whom to wake.
+DELETE_CONVERSATION = text("""
+    with gone as (
+        delete from conversation where id = :id and owner_id = :owner_id returning id
+    )
+    select array(
+        select run.message_id from run join message on message.id = run.message_id
+        where message.conversation_id = gone.id
+    ) from gone
+""")
+
+
+async def delete_conversation(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Sequence[UUID] | None:
+    """Delete it with its messages and runs; gives the replies that were under way, None where there is none."""
+    parameters = {"id": conversation_id, "owner_id": owner_id}
+    running: Sequence[UUID] | None = (await session.execute(DELETE_CONVERSATION, parameters)).scalar_one_or_none()
+    return running

@@ -1,0 +1,105 @@
+"""The connection to PostgreSQL: one pool, short sessions, migrations."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+#: What SQLAlchemy raises while PostgreSQL cannot be reached.
+UNREACHABLE = (OSError, InterfaceError, OperationalError, TimeoutError)
+
+
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            json_serializer=_to_json,
+            json_deserializer=orjson.loads,
+            connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10},
+        )
+        # One statement needs no BEGIN and COMMIT around it.
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session in which every statement is a transaction of its own: for reads and single writes."""
+        async with AsyncSession(self._autocommit, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """As `session`, without the object-relational layer: for the hot statements."""
+        async with self._autocommit.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session whose statements are stored together when the block ends, or not at all."""
+        async with (
+            AsyncSession(self.engine, expire_on_commit=False, autoflush=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    async def migrate(self) -> None:
+        """Bring the tables to the newest version; several nodes may call it at once."""
+        async with self.engine.begin() as connection:
+            # Released with the transaction, so a node that dies in the middle blocks no other.
+            await connection.execute(text("select pg_advisory_xact_lock(hashtext('loquent.migrate'))"))
+            await connection.run_sync(_upgrade)
+
+    async def is_migrated(self) -> bool:
+        """Whether the tables are at the version that this code wants, or at a later one that it does not know."""
+        async with self.connection() as connection:
+            version = await connection.run_sync(_version)
+        return version is not None and (version == NEWEST_VERSION or version not in KNOWN_VERSIONS)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether a statement failed because PostgreSQL was not there, so that it may be tried again."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, UNREACHABLE)
+
+
+def _configuration() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _configuration()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _version(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+_SCRIPTS = ScriptDirectory.from_config(_configuration())
+KNOWN_VERSIONS = frozenset(script.revision for script in _SCRIPTS.walk_revisions())
+NEWEST_VERSION = _SCRIPTS.get_current_head()

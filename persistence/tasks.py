@@ -1,0 +1,50 @@
+"""Every statement on tasks. Each names the owner: another's task is not found."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from persistence.pages import Page, Window, fetch_page
+from persistence.tables import Task
+
+
+async def insert_task(session: AsyncSession, owner_id: str, title: str, notes: str | None) -> Task:
+    task = Task(owner_id=owner_id, title=title, notes=notes)
+    session.add(task)
+    await session.flush()
+    await session.refresh(task)
+    return task
+
+
+async def find_owned_tasks(session: AsyncSession, owner_id: str, ids: Collection[UUID]) -> Sequence[Task]:
+    """Those of `ids` that the owner has, in no order."""
+    return (await session.exec(select(Task).where(Task.owner_id == owner_id, col(Task.id).in_(ids)))).all()
+
+
+async def list_tasks(session: AsyncSession, owner_id: str, window: Window, *, done: bool | None) -> Page[Task]:
+    """Oldest first; with `done`, only those in that state."""
+    query = select(Task).where(Task.owner_id == owner_id)
+    if done is not None:
+        query = query.where(col(Task.done).is_(done))
+    return await fetch_page(session, query, window, (col(Task.created_at), col(Task.id)))
+
+
+async def update_task(session: AsyncSession, owner_id: str, task_id: UUID, *, changes: dict[str, Any]) -> Task | None:
+    """Set the columns that `changes` names; None where the owner has no such task."""
+    statement = (
+        update(Task)
+        .where(col(Task.owner_id) == owner_id, col(Task.id) == task_id)
+        .values(**changes, updated_at=func.now())
+        .returning(Task)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def delete_task(session: AsyncSession, owner_id: str, task_id: UUID) -> bool:
+    """False where the owner has no such task."""
+    statement = delete(Task).where(col(Task.owner_id) == owner_id, col(Task.id) == task_id)
+    return bool((await session.execute(statement)).rowcount)  # type: ignore[attr-defined]

@@ -1,0 +1,17 @@
+"""What every resolver is given: who asks, and the means to answer."""
+
+from dataclasses import dataclass
+
+from persistence.database import Database
+from resolvers.rate_limit import RateLimit
+from runs.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One caller. `owner_id` is the token's subject: every statement names it."""
+
+    owner_id: str
+    database: Database
+    worker: Worker
+    rate_limit: RateLimit

@@ -1,0 +1,61 @@
+"""What a user may do with conversations."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from persistence import conversations
+from persistence.pages import Page, Window
+from persistence.tables import Conversation
+from resolvers.context import Context
+from resolvers.errors import Forbidden
+from resolvers.inputs import LONGEST_SEARCH, LONGEST_TITLE, check_optional_text, check_text
+
+
+async def load_conversations(context: Context, ids: Sequence[UUID]) -> list[Conversation | None]:
+    """The caller's conversations with these ids, in their order; None for what is not theirs."""
+    async with context.database.session() as session:
+        found = await conversations.find_owned_conversations(session, context.owner_id, ids)
+    by_id = {conversation.id: conversation for conversation in found}
+    return [by_id.get(id) for id in ids]
+
+
+async def list_conversations(
+    context: Context, window: Window, *, archived: bool, search: str | None
+) -> Page[Conversation]:
+    """The caller's conversations, newest activity first."""
+    check_optional_text("search", search, LONGEST_SEARCH)
+    async with context.database.session() as session:
+        return await conversations.list_conversations(
+            session, context.owner_id, window, archived=archived, search=search
+        )
+
+
+async def create_conversation(context: Context, title: str | None) -> Conversation:
+    """A new, empty conversation. Raises `BadUserInput`."""
+    if title is not None:
+        title = check_text("input.title", title, LONGEST_TITLE)
+    async with context.database.session() as session:
+        return await conversations.insert_conversation(session, context.owner_id, title)
+
+
+async def update_conversation(context: Context, id: UUID, changes: dict[str, Any]) -> Conversation:
+    """Rename or archive; `changes` may have `title` and `archived`. Raises `Forbidden` and `BadUserInput`."""
+    if changes.get("title") is not None:
+        check_text("input.title", changes["title"], LONGEST_TITLE)
+    async with context.database.session() as session:
+        changed = await conversations.update_conversation(session, context.owner_id, id, changes=changes)
+    if changed is None:
+        raise Forbidden
+    return changed
+
+
+async def delete_conversation(context: Context, id: UUID) -> UUID:
+    """Delete with all messages; replies under way end, and so do their streams. Raises `Forbidden`."""
+    async with context.database.session() as session:
+        running = await conversations.delete_conversation(session, context.owner_id, id)
+    if running is None:
+        raise Forbidden
+    for message_id in running:
+        context.worker.lose_reply(message_id)
+    return id

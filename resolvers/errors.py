@@ -1,0 +1,52 @@
+"""Refusals that a user is told of; any other exception is our fault and told to the log alone."""
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """A request that is refused for a reason that the user may know; `code` is for programs, the text for people."""
+
+    code: ClassVar[str]
+
+
+class Forbidden(Refusal):
+    """The object is another user's, or there is none: which of the two is not told."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such object, or it is not yours.")
+
+
+class BadUserInput(Refusal):
+    """An argument that cannot be used; the text names it."""
+
+    code = "BAD_USER_INPUT"
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(f"{argument}: {problem}")
+
+
+class Conflict(Refusal):
+    """The object is in a state that does not allow this."""
+
+    code = "CONFLICT"
+
+
+class RateLimited(Refusal):
+    """Too many requests; `retry_after` is in seconds."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many messages. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class NotYet(Refusal):
+    """Part of the contract that this version does not serve."""
+
+    code = "BAD_USER_INPUT"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not available in this version.")

@@ -1,0 +1,34 @@
+"""Following a reply as it is written."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from uuid import UUID
+
+from resolvers.context import Context
+from resolvers.errors import BadUserInput, Forbidden
+from resolvers.messages import load_saved
+from runs.follow import Cursor, InvalidCursor, News, SavedReply, follow_reply
+
+
+async def follow_message(context: Context, id: UUID, cursor: Cursor) -> AsyncGenerator[News]:
+    """Everything of the caller's message after a cursor; the last event is ReplyFinished.
+
+    Ends early when the conversation is deleted. Raises `Forbidden`, and `BadUserInput` for a foreign cursor.
+    """
+    seen = False
+
+    async def load() -> SavedReply:
+        nonlocal seen
+        saved = await load_saved(context, id)
+        seen = True
+        return saved
+
+    try:
+        async with aclosing(follow_reply(context.worker.live, id, cursor, load)) as stream:
+            async for news in stream:
+                yield news
+    except InvalidCursor:
+        raise BadUserInput("after", "is not a cursor of this message") from None
+    except Forbidden:
+        if not seen:
+            raise

@@ -1,0 +1,1 @@
+"""A reply in the making: who writes it, its live text, how it stops, survives and moves to another node."""

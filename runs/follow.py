@@ -1,0 +1,151 @@
+"""Reading a reply, whatever its state: waiting, being written, or finished long ago."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from agent.parts import Part
+from runs.live import LiveReplies, LiveSlice
+from runs.log import LogEvent, LogReader, StreamRestarted, events_after, write_log
+
+#: Seconds after which a reader looks at the rows although nobody woke it.
+POLL_INTERVAL = 1.0
+#: Seconds between two pieces for one reader: the first token goes out at once, later ones together.
+PACE = 0.025
+
+
+class InvalidCursor(Exception):
+    """The cursor is of no place in this reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a reply: a position in the log of one attempt."""
+
+    attempt: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SavedReply:
+    """A reply as its row has it."""
+
+    running: bool
+    attempt: int
+    restarts: Sequence[int]
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """The reply is saved for good; `position` is the place after its log."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has happened since the last, and the attempt whose log the positions are of."""
+
+    attempt: int
+    events: Sequence[LogEvent | StreamRestarted | ReplyFinished]
+
+
+class _Reader:
+    """How far one reader has got, through all attempts."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.attempt = cursor.attempt
+        #: Bytes read of the attempt's log: none until its first slice.
+        self.offset = 0
+        self._position = cursor.position
+        self._log: LogReader | None = None
+
+    def take(self, slice: LiveSlice) -> News:
+        """Take a slice in; gives what is new in it. Raises `InvalidCursor`."""
+        events: list[LogEvent | StreamRestarted | ReplyFinished] = []
+        if self._log is None or slice.attempt != self.attempt:
+            self._log = log = LogReader()
+            events.extend(self._enter(slice, log))
+        else:
+            log = self._log
+            events.extend(log.read(slice.data))
+            self.offset += len(slice.data)
+        self._position = max(self._position, log.position)
+        if slice.ended and self._position == log.position:
+            self._position += 1
+            events.append(ReplyFinished(self._position))
+        return News(slice.attempt, events)
+
+    def rewind(self) -> None:
+        """Go by position, no longer by bytes: the next slice is a whole log from elsewhere."""
+        self._log = None
+
+    def _enter(self, slice: LiveSlice, log: LogReader) -> list[LogEvent | StreamRestarted]:
+        """Find the place in a log that is new to this reader."""
+        told = log.read(slice.data)
+        same = slice.attempt == self.attempt
+        if slice.attempt < self.attempt or (same and self._position > log.position + slice.ended):
+            raise InvalidCursor
+        restarted: list[LogEvent | StreamRestarted] = []
+        if not same:
+            # What both attempts have in common; `restarts` begins with the second attempt.
+            passed = slice.restarts[max(self.attempt - 1, 0) : slice.attempt - 1]
+            common = min(passed, default=self._position)
+            if self._position > common:
+                self._position = common
+                restarted = [StreamRestarted(common, log.part_at(common))]
+        self.attempt, self.offset = slice.attempt, len(slice.data)
+        try:
+            return [*restarted, *events_after(told, self._position)]
+        except ValueError as error:
+            raise InvalidCursor from error
+
+
+async def follow_reply(
+    live: LiveReplies, message_id: UUID, cursor: Cursor, load: Callable[[], Awaitable[SavedReply]]
+) -> AsyncGenerator[News]:
+    """Everything of a reply after `cursor`, as it comes; the last event is ReplyFinished.
+
+    `load` gives the saved reply, or raises where the reader may not see it (any more). Raises `InvalidCursor`.
+    """
+    reader = _Reader(cursor)
+    with live.watch(message_id) as watch:
+        saved = await load()
+        while True:
+            slice = await live.read(message_id, reader.attempt, reader.offset) if saved.running else None
+            if slice is None and saved.running:
+                await watch.changed(POLL_INTERVAL)
+                saved = await load()
+                continue
+            if slice is None:
+                reader.rewind()
+                slice = LiveSlice(saved.attempt, saved.restarts, write_log(saved.parts), ended=True)
+            news = reader.take(slice)
+            if news.events:
+                yield news
+            if slice.ended:
+                return
+            await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
+
+
+async def wait_for_end(
+    live: LiveReplies, message_id: UUID, load: Callable[[], Awaitable[SavedReply]], timeout: float
+) -> bool:
+    """Wait until a reply is saved for good; False if it is not after `timeout` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    attempt = offset = 0
+    with live.watch(message_id) as watch:
+        while True:
+            if slice := await live.read(message_id, attempt, offset):
+                offset = len(slice.data) + (offset if slice.attempt == attempt else 0)
+                attempt = slice.attempt
+            # While tokens come the row need not be asked.
+            if (slice is None or slice.ended) and not (await load()).running:
+                return True
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                return False
+            await watch.changed(min(POLL_INTERVAL, remaining))

@@ -1,0 +1,64 @@
+"""The live state of replies being written, and how it is shared: one writer, any number of readers.
+
+Level-triggered: a reader holds only how far it has read, and takes everything new at each wake-up. Being woken
+twice, or while it is busy, costs it nothing, and a slow one gets larger pieces, never a backlog.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSlice:
+    """The log of a running reply, from where a reader had got to."""
+
+    attempt: int
+    #: Where each attempt after the first went on (positions).
+    restarts: Sequence[int]
+    #: The log from the reader's offset, or from its beginning where the reader knew another attempt.
+    data: bytes
+    #: Whether this is the end of it: the reply is saved.
+    ended: bool
+
+
+class Watch(Protocol):
+    """A reader's wait for news of one reply."""
+
+    async def changed(self, timeout: float) -> None:
+        """Return once something has changed since the last call, or after `timeout` seconds."""
+        ...
+
+
+class LiveReplies(Protocol):
+    """Where live state is kept. A write by another attempt than the newest changes nothing."""
+
+    def begin(self, message_id: UUID, attempt: int, restarts: Sequence[int], log: bytes) -> None:
+        """An attempt begins, with the log of what earlier ones saved."""
+        ...
+
+    def append(self, message_id: UUID, attempt: int, data: bytes) -> None:
+        """Add whole characters and records to the log."""
+        ...
+
+    def end(self, message_id: UUID, attempt: int) -> None:
+        """The reply is saved: readers are woken for its last piece, then its live state goes."""
+        ...
+
+    def drop(self, message_id: UUID, attempt: int) -> None:
+        """The attempt is given up: its live state goes at once, and readers are woken to read the saved one."""
+        ...
+
+    def notify(self, message_id: UUID) -> None:
+        """Wake the reply's readers: what is saved of it has changed."""
+        ...
+
+    async def read(self, message_id: UUID, attempt: int, offset: int) -> LiveSlice | None:
+        """What a reader of `attempt` has not read yet, `offset` bytes on; None where nothing is live."""
+        ...
+
+    def watch(self, message_id: UUID) -> AbstractContextManager[Watch]:
+        """Watch a reply, whether it is live already or not: what changes from now on is not missed."""
+        ...

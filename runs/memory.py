@@ -1,0 +1,100 @@
+"""Live state in the memory of one process."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from runs.live import LiveSlice
+
+#: Seconds that the live state of a saved reply stays for readers to finish; later ones read the saved reply.
+LINGER = 10.0
+
+
+@dataclass(slots=True)
+class _Log:
+    attempt: int
+    restarts: Sequence[int]
+    data: bytearray
+    ended: bool = False
+
+
+class MemoryWatch:
+    """A reader's flag, raised by each change."""
+
+    __slots__ = ("_changed",)
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def changed(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+
+class MemoryLiveReplies:
+    """`LiveReplies` for one process."""
+
+    def __init__(self) -> None:
+        self._logs: dict[UUID, _Log] = {}
+        self._watches: dict[UUID, set[MemoryWatch]] = {}
+
+    def begin(self, message_id: UUID, attempt: int, restarts: Sequence[int], log: bytes) -> None:
+        known = self._logs.get(message_id)
+        if known is None or known.attempt < attempt:
+            self._logs[message_id] = _Log(attempt, restarts, bytearray(log))
+            self.notify(message_id)
+
+    def append(self, message_id: UUID, attempt: int, data: bytes) -> None:
+        log = self._logs.get(message_id)
+        if log is not None and log.attempt == attempt:
+            log.data += data
+            self.notify(message_id)
+
+    def end(self, message_id: UUID, attempt: int) -> None:
+        log = self._logs.get(message_id)
+        if log is not None and log.attempt == attempt:
+            log.ended = True
+            asyncio.get_running_loop().call_later(LINGER, self._forget, message_id, log)
+        self.notify(message_id)
+
+    def _forget(self, message_id: UUID, log: _Log) -> None:
+        if self._logs.get(message_id) is log:
+            del self._logs[message_id]
+
+    def drop(self, message_id: UUID, attempt: int) -> None:
+        log = self._logs.get(message_id)
+        if log is not None and log.attempt == attempt:
+            del self._logs[message_id]
+        self.notify(message_id)
+
+    def notify(self, message_id: UUID) -> None:
+        for watch in self._watches.get(message_id, ()):
+            watch.wake()
+
+    async def read(self, message_id: UUID, attempt: int, offset: int) -> LiveSlice | None:
+        log = self._logs.get(message_id)
+        if log is None:
+            return None
+        start = offset if log.attempt == attempt else 0
+        return LiveSlice(log.attempt, log.restarts, bytes(memoryview(log.data)[start:]), log.ended)
+
+    @contextmanager
+    def watch(self, message_id: UUID) -> Iterator[MemoryWatch]:
+        watch = MemoryWatch()
+        watches = self._watches.setdefault(message_id, set())
+        watches.add(watch)
+        try:
+            yield watch
+        finally:
+            watches.discard(watch)
+            if not watches:
+                del self._watches[message_id]

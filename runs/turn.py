@@ -1,0 +1,271 @@
+"""One attempt at a reply: history → agent → live state → saved."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.draft import Draft
+from agent.history import PastMessage, build_history
+from agent.loop import (
+    AgentEvent,
+    CallEnded,
+    CallStarted,
+    Checkpoint,
+    PartAdded,
+    ReasoningAdded,
+    TextAdded,
+    think,
+)
+from agent.model import Model, ModelError, Usage
+from agent.parts import join_text, parts_from_json, parts_to_json
+from agent.prompt import system_prompt
+from agent.title import write_title
+from agent.tools import Tool
+from persistence import branches, conversations, runs, tables
+from persistence.branches import Branch
+from persistence.database import Database, is_unreachable
+from persistence.pages import Window
+from persistence.runs import ClaimedRun, FinishedReply
+from runs.live import LiveReplies
+from runs.log import LogReader, begin_reasoning, begin_text, finish_call, start_call, write_log
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Seconds between two tries to save while PostgreSQL is away.
+SAVE_INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What every turn thinks with."""
+
+    model: Model
+    #: Names conversations; None leaves them unnamed.
+    title_model: Model | None
+    #: The tools that an owner's replies may use.
+    toolbox: Callable[[str], Sequence[Tool]]
+    #: How many messages of the branch the model is shown.
+    history_messages: int
+    #: How often a reply may call the model.
+    max_steps: int
+
+
+class LostRun(Exception):
+    """Another attempt has taken over, or the reply was deleted: nothing more may be written."""
+
+
+class Turn:
+    """Writes one reply, as long as the run is this node's."""
+
+    def __init__(self, run: ClaimedRun, database: Database, live: LiveReplies, agent: Agent) -> None:
+        self.run = run
+        self._database = database
+        self._live = live
+        self._agent = agent
+        self._draft = Draft()
+        self._restarts: Sequence[int] = ()
+        self._part = -1
+        self._thinking: asyncio.Task[None] | None = None
+        self._ending: Literal["stopped", "lost", "handed over"] | None = "stopped" if run.cancel_requested else None
+
+    def stop(self) -> None:
+        """End the reply where it is, as the user wished."""
+        self._end("stopped")
+
+    def lose(self) -> None:
+        """Write nothing more: the run is another's now."""
+        self._end("lost")
+
+    def hand_over(self) -> None:
+        """Leave the run to any other node, at once."""
+        self._end("handed over")
+
+    def _end(self, ending: Literal["stopped", "lost", "handed over"]) -> None:
+        # Who lost the run must not write, whatever was wished before.
+        if self._ending is None or ending == "lost":
+            self._ending = ending
+        if self._thinking is not None:
+            self._thinking.cancel()
+
+    async def write(self) -> None:
+        """Do it all. Returns when the reply is saved, lost or handed over; raises nothing."""
+        try:
+            history = await self._begin()
+            end = await self._think(history)
+            if end is None:
+                await self._save(lambda c: runs.release_run(c, self.run.message_id, self.run.attempt))
+                self._live.drop(self.run.message_id, self.run.attempt)
+                return
+            untitled = await self._save(lambda c: runs.finish_reply(c, self.run.message_id, self.run.attempt, end))
+            if untitled is None:
+                raise LostRun
+            self._live.end(self.run.message_id, self.run.attempt)
+            if untitled and end.status == "COMPLETE":
+                await self._name_conversation(history, end.text)
+        except LostRun:
+            logger.warning("run %s, attempt %d: lost", self.run.message_id, self.run.attempt)
+            self._live.drop(self.run.message_id, self.run.attempt)
+        except Exception:
+            # The lease runs out, and another attempt begins.
+            logger.exception("run %s, attempt %d: broke off", self.run.message_id, self.run.attempt)
+            self._live.drop(self.run.message_id, self.run.attempt)
+
+    async def _begin(self) -> list[tables.Message]:
+        """Load the branch and show readers what earlier attempts saved; gives the messages before the reply."""
+        branch = Branch(self.run.conversation_id, self.run.message_id)
+        window = Window(self._agent.history_messages + 1, from_end=True)
+        async with self._database.session() as session:
+            [page] = await branches.fetch_branches(session, self.run.owner_id, [(branch, window)])
+        if not page.rows:
+            raise LostRun
+        *history, reply = page.rows
+        self._draft = Draft(parts_from_json(reply.parts))
+        self._draft.model = reply.model
+        self._draft.usage = Usage(
+            reply.input_tokens or 0,
+            reply.output_tokens or 0,
+            reply.cache_read_tokens or 0,
+            reply.cache_write_tokens or 0,
+        )
+        log = write_log(self._draft.parts)
+        self._part = len(self._draft.parts) - 1
+        if self.run.attempt > 1:
+            reader = LogReader()
+            reader.read(log)
+            # An attempt that saved nothing went on where this one does.
+            missing = self.run.attempt - 1 - len(reply.restarts)
+            self._restarts = [*reply.restarts, *[reader.position] * missing]
+            await self._save_step()
+        self._live.begin(self.run.message_id, self.run.attempt, self._restarts, log)
+        return history
+
+    async def _think(self, history: Sequence[tables.Message]) -> FinishedReply | None:
+        """Let the agent write; gives how the reply ended, or None where it goes on elsewhere."""
+        error: ModelError | None = None
+        if self._ending is None:
+            self._thinking = asyncio.create_task(self._follow_agent(history))
+            await asyncio.wait([self._thinking])
+            failure = None if self._thinking.cancelled() else self._thinking.exception()
+            if isinstance(failure, LostRun):
+                raise failure
+            if isinstance(failure, ModelError):
+                logger.warning("run %s: %s: %s (%r)", self.run.message_id, failure.code, failure, failure.__cause__)
+                error = failure
+            elif failure is not None:
+                logger.error("run %s failed", self.run.message_id, exc_info=failure)
+                error = ModelError("INTERNAL", "Something went wrong on the server.", retryable=True)
+        if self._ending == "lost":
+            raise LostRun
+        stopped = self._thinking is None or self._thinking.cancelled()
+        if stopped and self._ending == "handed over":
+            return None
+        self._interrupt_calls()
+        return FinishedReply(
+            status="FAILED" if error else "STOPPED" if stopped else "COMPLETE",
+            parts=parts_to_json(self._draft.parts),
+            text=join_text(self._draft.parts),
+            model=self._draft.model,
+            usage=self._draft.usage.as_columns(),
+            error_code=error.code if error else None,
+            error_message=error.message if error else None,
+            error_retryable=error.retryable if error else None,
+        )
+
+    async def _follow_agent(self, history: Sequence[tables.Message]) -> None:
+        agent = self._agent
+        events = think(
+            agent.model,
+            agent.toolbox(self.run.owner_id),
+            system_prompt(datetime.now(UTC).date()),
+            build_history(_past(message) for message in history),
+            self._draft,
+            max_steps=agent.max_steps,
+        )
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Checkpoint):
+                    await self._save_step()
+                else:
+                    self._tell(event)
+
+    def _tell(self, event: AgentEvent) -> None:
+        """Show readers what the agent did."""
+        match event:
+            case TextAdded(part, text):
+                data = text.encode() if part == self._part else begin_text() + text.encode()
+            case ReasoningAdded(part, text):
+                data = text.encode() if part == self._part else begin_reasoning() + text.encode()
+            case PartAdded(part):
+                data = begin_reasoning()
+            case CallStarted(part, call):
+                data = start_call(call)
+            case CallEnded(part, call):
+                self._live.append(self.run.message_id, self.run.attempt, finish_call(part, call))
+                return
+            case Checkpoint():
+                return
+        self._part = part
+        self._live.append(self.run.message_id, self.run.attempt, data)
+
+    def _interrupt_calls(self) -> None:
+        """Of a reply that was cut, the tool calls under way have no known end."""
+        for index, _ in self._draft.open_calls():
+            self._tell(CallEnded(index, self._draft.end_call(index, "INTERRUPTED", None)))
+
+    async def _save_step(self) -> None:
+        saved = await self._save(
+            lambda connection: runs.save_step(
+                connection,
+                self.run.message_id,
+                self.run.attempt,
+                parts=parts_to_json(self._draft.parts),
+                model=self._draft.model,
+                restarts=self._restarts,
+                usage=self._draft.usage.as_columns(),
+            )
+        )
+        if not saved:
+            raise LostRun
+
+    async def _name_conversation(self, history: Sequence[tables.Message], answer: str) -> None:
+        model = self._agent.title_model
+        if model is None or not history:
+            return
+        usage = Usage()
+        try:
+            question = join_text(parts_from_json(history[-1].parts))
+            title = await write_title(model, question, answer, usage)
+        except ModelError as error:
+            logger.warning("conversation %s: no title: %s", self.run.conversation_id, error)
+            title = None
+        async with self._database.session() as session:
+            if title is not None:
+                await conversations.name_conversation(session, self.run.conversation_id, title)
+            await runs.record_spending(await session.connection(), self.run.owner_id, usage.as_columns())
+
+    async def _save(self, statement: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        """Run a statement, again and again while PostgreSQL is away and the run is not lost."""
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    return await statement(connection)
+            except Exception as error:
+                if not is_unreachable(error):
+                    raise
+                logger.warning("run %s: PostgreSQL is away, saving waits", self.run.message_id)
+            if self._ending == "lost":
+                raise LostRun
+            await asyncio.sleep(SAVE_INTERVAL)
+
+
+def _past(message: tables.Message) -> PastMessage:
+    cut = {"STOPPED": "stopped", "FAILED": "failed"}.get(message.status)
+    return PastMessage(message.role, parts_from_json(message.parts), cut)  # type: ignore[arg-type]

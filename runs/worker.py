@@ -1,0 +1,154 @@
+"""Takes runs and has them written: claims, renews leases, recovers, shuts down.
+
+The table is the truth and is polled; a hint only makes it fast.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from persistence import runs
+from persistence.database import Database, is_unreachable
+from persistence.runs import ClaimedRun
+from runs.live import LiveReplies
+from runs.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the table when no hint comes.
+POLL_INTERVAL = 1.0
+
+
+class Worker:
+    """The writer of replies on this node."""
+
+    def __init__(
+        self,
+        database: Database,
+        live: LiveReplies,
+        start_turn: Callable[[ClaimedRun], Turn],
+        *,
+        capacity: int,
+        lease: float,
+        grace: float,
+    ) -> None:
+        self.live = live
+        self._database = database
+        self._start_turn = start_turn
+        self._capacity = capacity
+        self._lease = lease
+        self._grace = grace
+        self._turns: dict[UUID, Turn] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hint = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._reachable = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it takes runs: its loops go and its last look at the table worked."""
+        return bool(self._loops) and self._reachable and not any(loop.done() for loop in self._loops)
+
+    def wake(self) -> None:
+        """Hint that there may be a run to take."""
+        self._hint.set()
+
+    def stop_reply(self, message_id: UUID) -> None:
+        """Stop a reply that this node writes; others learn of it by their heartbeat."""
+        if turn := self._turns.get(message_id):
+            turn.stop()
+
+    def lose_reply(self, message_id: UUID) -> None:
+        """A reply was deleted: whoever writes or reads it here ends."""
+        if turn := self._turns.get(message_id):
+            turn.lose()
+        self.live.notify(message_id)
+
+    def start(self) -> None:
+        self._loops = [asyncio.create_task(self._claim_forever()), asyncio.create_task(self._renew_forever())]
+
+    async def shut_down(self) -> None:
+        """Take no more runs; those under way finish within the grace time or are handed over."""
+        claiming, renewing = self._loops
+        claiming.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._grace)
+        for turn in self._turns.values():
+            turn.hand_over()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._lease)
+        renewing.cancel()
+        await asyncio.wait([claiming, renewing])
+
+    async def _claim_forever(self) -> None:
+        while True:
+            self._hint.clear()
+            claimed = await self._claim()
+            if claimed == 0:
+                try:
+                    async with asyncio.timeout(POLL_INTERVAL):
+                        await self._hint.wait()
+                except TimeoutError:
+                    pass
+
+    async def _claim(self) -> int:
+        """Take as many runs as there is room for; gives how many."""
+        room = self._capacity - len(self._tasks)
+        if room <= 0:
+            return 0
+        try:
+            async with self._database.connection() as connection:
+                claimed = await runs.claim_runs(connection, room, self._lease)
+        except Exception as error:
+            self._note_failure(error)
+            return 0
+        if not self._reachable:
+            self._reachable = True
+            logger.info("worker: taking runs")
+        for run in claimed:
+            self._begin(run)
+        return len(claimed)
+
+    def _begin(self, run: ClaimedRun) -> None:
+        turn = self._start_turn(run)
+        self._turns[run.message_id] = turn
+        task = asyncio.create_task(turn.write(), name=f"run {run.message_id}")
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._end(run.message_id, turn, task))
+
+    def _end(self, message_id: UUID, turn: Turn, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._turns.get(message_id) is turn:
+            del self._turns[message_id]
+        # There is room again, and a run may have waited for this one.
+        self.wake()
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            if self._turns:
+                await self._renew(dict(self._turns))
+
+    async def _renew(self, turns: dict[UUID, Turn]) -> None:
+        held = [(message_id, turn.run.attempt) for message_id, turn in turns.items()]
+        try:
+            async with self._database.connection() as connection:
+                renewed = await runs.extend_leases(connection, held, self._lease)
+        except Exception as error:
+            # Others cannot take the runs either: they need the same database.
+            self._note_failure(error)
+            return
+        for run in renewed:
+            turn = turns.pop(run.message_id)
+            if run.cancel_requested:
+                turn.stop()
+        for turn in turns.values():
+            turn.lose()
+
+    def _note_failure(self, error: Exception) -> None:
+        if not is_unreachable(error):
+            logger.error("worker: a look at the runs failed", exc_info=error)
+        elif self._reachable:
+            logger.warning("worker: PostgreSQL cannot be reached: %s", error)
+        self._reachable = False

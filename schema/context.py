@@ -1,0 +1,62 @@
+"""What the fields of one request share."""
+
+from functools import partial
+from uuid import UUID
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from persistence.branches import Branch
+from persistence.pages import Page, Window
+from persistence.tables import Conversation, Task
+from resolvers import conversations, messages, tasks
+from resolvers.context import Context
+from resolvers.messages import MessageState
+
+
+class Loaders:
+    """Gather what many fields ask for at once into one statement each.
+
+    They keep nothing: a WebSocket has one context for its whole life, and would be shown old rows.
+    """
+
+    def __init__(self, caller: Context) -> None:
+        self.conversations = DataLoader[UUID, Conversation | None](
+            partial(conversations.load_conversations, caller), cache=False
+        )
+        self.messages = DataLoader[UUID, MessageState | None](partial(messages.load_messages, caller), cache=False)
+        self.tasks = DataLoader[UUID, Task | None](partial(tasks.load_tasks, caller), cache=False)
+        self.versions = DataLoader[tuple[UUID, str], list[MessageState]](
+            partial(messages.load_versions, caller), cache=False
+        )
+        self.branches = DataLoader[tuple[Branch, Window], Page[MessageState]](
+            partial(messages.load_branches, caller), cache=False
+        )
+
+
+class RequestContext:
+    """The caller of a request, or of all operations of a WebSocket once it has signed in."""
+
+    def __init__(self, caller: Context | None = None) -> None:
+        #: The payload of `connection_init`.
+        self.connection_params: dict[str, object] | None = None
+        self._caller: Context | None = None
+        self._loaders: Loaders | None = None
+        if caller is not None:
+            self.sign_in(caller)
+
+    def sign_in(self, caller: Context) -> None:
+        self._caller, self._loaders = caller, Loaders(caller)
+
+    @property
+    def caller(self) -> Context:
+        assert self._caller is not None, "no operation runs before the caller is known"
+        return self._caller
+
+    @property
+    def loaders(self) -> Loaders:
+        assert self._loaders is not None, "no operation runs before the caller is known"
+        return self._loaders
+
+
+Info = strawberry.Info[RequestContext, None]

@@ -1,0 +1,50 @@
+"""What can be followed."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import strawberry
+
+from resolvers.errors import NotYet
+from resolvers.streams import follow_message
+from runs.follow import Cursor
+from schema.context import Info
+from schema.conversation import load_conversation
+from schema.conversation_stream import ConversationStreamEvent
+from schema.message_stream import MessageStreamEvent, convert_news
+from schema.scalars import StreamCursors, parse_id
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription(
+        description="""
+One reply as it is written, from its beginning or from `after` (the cursor of an event or of the Message).
+Every event once and in order, on any node, during the run and after it; ends with MessageFinished.
+"""
+    )
+    async def message_stream(
+        self, info: Info, message_id: strawberry.ID, after: str | None = None
+    ) -> AsyncGenerator[MessageStreamEvent]:
+        caller = info.context.caller
+        cursors = StreamCursors(parse_id("messageId", message_id))
+        start = Cursor() if after is None else cursors.read(after)
+        async with aclosing(follow_message(caller, cursors.message_id, start)) as stream:
+            async for news in stream:
+                for event in await convert_news(caller, cursors, news):
+                    yield event
+
+    @strawberry.subscription(
+        description="""
+What changes in one conversation, from now or from `after` (a cursor of this stream or of the Conversation):
+messages added, messages that changed status, the conversation itself. Tokens come by messageStream.
+"""
+    )
+    async def conversation_stream(
+        self, info: Info, conversation_id: strawberry.ID, after: str | None = None
+    ) -> AsyncGenerator[ConversationStreamEvent]:
+        await load_conversation(info, parse_id("conversationId", conversation_id))
+        events: list[ConversationStreamEvent] = []
+        for event in events:
+            yield event
+        raise NotYet("conversationStream")

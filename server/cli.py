@@ -1,0 +1,108 @@
+"""The commands of the process: serve, dev, migrate, token, schema."""
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from server.settings import InvalidSettings, Settings, load_settings
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = chosen.command
+    try:
+        return command(chosen)
+    except InvalidSettings as error:
+        print(f"loquent: the settings are not right:\n{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="loquent", description="A GraphQL server for chat with an AI agent.")
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    serve = commands.add_parser("serve", help="serve users; the environment says where the database is")
+    serve.set_defaults(command=_serve)
+
+    develop = commands.add_parser("dev", help="serve on this machine with everything embedded")
+    develop.set_defaults(command=_develop)
+
+    migrate = commands.add_parser("migrate", help="bring the database to the newest version")
+    migrate.set_defaults(command=_migrate)
+
+    token = commands.add_parser("token", help="print a bearer token, signed with LOQUENT_JWT_SECRET")
+    token.add_argument("--sub", required=True, metavar="NAME", help="whom it speaks for")
+    token.add_argument("--ttl", default=3600.0, type=_seconds, help="how long, as 30m, 1h (default) or 7d")
+    token.set_defaults(command=_token)
+
+    schema = commands.add_parser("schema", help="print the GraphQL schema")
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 30m, 1h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+# The parts of the server are imported by the command that needs them: the others start at once.
+
+
+def _serve(_: argparse.Namespace) -> int:
+    from server.serving import serve
+
+    return serve(load_settings())
+
+
+def _develop(_: argparse.Namespace) -> int:
+    from server.development import develop
+
+    return develop(load_settings())
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    from persistence.database import Database
+
+    settings = load_settings()
+    if settings.database_url is None:
+        raise InvalidSettings("LOQUENT_DATABASE_URL is missing: where PostgreSQL is")
+
+    async def migrate(url: str) -> None:
+        database = Database(url)
+        try:
+            await database.migrate()
+        finally:
+            await database.close()
+
+    asyncio.run(migrate(settings.database_url))
+    print("The database is at the newest version.")
+    return 0
+
+
+def _token(chosen: argparse.Namespace) -> int:
+    from server.auth import issue_token
+    from server.development import development_secret
+
+    settings: Settings = load_settings()
+    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else development_secret(settings)
+    if secret is None:
+        raise InvalidSettings("LOQUENT_JWT_SECRET is missing: the secret that tokens are signed with (HS256)")
+    print(issue_token(secret, chosen.sub, chosen.ttl, issuer=settings.jwt_issuer, audience=settings.jwt_audience))
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from schema.root import create_schema
+
+    print(create_schema().as_str())
+    return 0

@@ -1,0 +1,101 @@
+"""Development: a PostgreSQL, a model and a token of its own, with nothing to set up."""
+
+import os
+import secrets
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from agent.messages_wire import serve_model
+from agent.rehearsal import improvise
+from persistence.database import Database
+from persistence.embedded import AlreadyRunning, run_postgres
+from server.app import create_app
+from server.auth import issue_token
+from server.serving import configure_logging, run, run_server
+from server.settings import Settings
+
+TOKEN_LIFETIME = 30 * 86400.0
+DEVELOPER = "developer"
+
+
+def develop(settings: Settings) -> int:
+    """Serve on this machine until a signal ends it; what the environment does not name is embedded."""
+    configure_logging()
+    if settings.database_url:
+        return run(_develop(settings, settings.database_url))
+    try:
+        with run_postgres(settings.data_dir.absolute()) as url:
+            return run(_develop(settings, url))
+    except AlreadyRunning as error:
+        print(f"loquent: already running: {error}", file=sys.stderr)
+        return 1
+
+
+async def _develop(settings: Settings, database_url: str) -> int:
+    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else _create_secret(settings)
+    overrides: dict[str, object] = {"database_url": database_url, "jwt_secret": SecretStr(secret)}
+    async with AsyncExitStack() as stack:
+        model = f"{settings.model} of the Anthropic API"
+        if settings.anthropic_api_key is None:
+            rehearsal = await stack.enter_async_context(
+                serve_model(improvise, tokens_per_second=settings.rehearsal_tokens_per_second)
+            )
+            overrides["anthropic_api_key"] = SecretStr("rehearsal")
+            overrides["anthropic_base_url"] = rehearsal.base_url
+            model = "the rehearsal model, offline (set ANTHROPIC_API_KEY for a real one)"
+        settings = settings.model_copy(update=overrides)
+        await _migrate(database_url)
+        token = issue_token(
+            secret,
+            DEVELOPER,
+            TOKEN_LIFETIME,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+        )
+        app = create_app(settings, development_token=token)
+        return await run_server(app, settings, on_start=lambda port: _welcome(settings.host, port, token, model))
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
+
+
+def _welcome(host: str, port: int, token: str, model: str) -> None:
+    address = f"http://{host}:{port}"
+    print(
+        f"\n  Loquent is running. Model: {model}.\n"
+        f"\n  Chat page   {address}/"
+        f"\n  GraphiQL    {address}/graphql"
+        f"\n  Token       {token}"
+        f"\n              (for «{DEVELOPER}», 30 days)\n"
+        "\n  Ctrl-C ends it.\n",
+        flush=True,
+    )
+
+
+def development_secret(settings: Settings) -> str | None:
+    """The secret that development tokens are signed with, once there is one."""
+    path = _secret_path(settings)
+    return path.read_text().strip() if path.exists() else None
+
+
+def _create_secret(settings: Settings) -> str:
+    """Kept in the data directory, so that a token outlives a restart."""
+    if (known := development_secret(settings)) is not None:
+        return known
+    path = _secret_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+        file.write(secret := secrets.token_urlsafe(48))
+    return secret
+
+
+def _secret_path(settings: Settings) -> Path:
+    return settings.data_dir / "jwt-secret"

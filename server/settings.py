@@ -1,0 +1,94 @@
+"""Settings: the environment, read once and frozen."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class InvalidSettings(Exception):
+    """What is wrong with the environment, a line for each variable."""
+
+
+class Settings(BaseSettings):
+    """Every setting; the environment variable is the name in capitals after `LOQUENT_`, unless an alias says else."""
+
+    model_config = SettingsConfigDict(env_prefix="LOQUENT_", frozen=True, populate_by_name=True)
+
+    database_url: str | None = None
+    database_pool: int = Field(default=10, ge=1, le=1000)
+    data_dir: Path = Path(".loquent")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    jwt_secret: SecretStr | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
+    model: str = "claude-sonnet-5-5"
+    title_model: str = "claude-haiku-5-5"
+    titles: bool = True
+    history_messages: int = Field(default=20, ge=1, le=1000)
+    max_steps: int = Field(default=8, ge=1, le=100)
+    max_output_tokens: int = Field(default=8192, ge=1)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    rate_limit: int = Field(default=10, ge=1)
+    runs_per_node: int = Field(default=1000, ge=1)
+    lease_seconds: float = Field(default=10, gt=0.5)
+    grace_seconds: float = Field(default=20, ge=0)
+    rehearsal_tokens_per_second: float = Field(default=40, ge=0)
+
+    @field_validator("jwt_secret", "anthropic_api_key", "database_url", mode="before")
+    @classmethod
+    def _empty_is_missing(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must have at least 32 bytes")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_the_driver(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in ("postgres", "postgresql", "postgresql+asyncpg"):
+            raise ValueError("must begin with postgresql://")
+        return f"postgresql+asyncpg://{rest}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process. Raises `InvalidSettings`, naming each variable and never its value."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = [f"{_variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise InvalidSettings("\n".join(problems)) from None
+
+
+def require_for_production(settings: Settings) -> None:
+    """Raise `InvalidSettings`, naming all that is missing to serve real users."""
+    required = {
+        "LOQUENT_DATABASE_URL": (settings.database_url, "where PostgreSQL is"),
+        "LOQUENT_JWT_SECRET": (settings.jwt_secret, "the secret that tokens are signed with (HS256)"),
+        "ANTHROPIC_API_KEY": (settings.anthropic_api_key, "the key of the model"),
+    }
+    missing = [f"{name} is missing: {meaning}" for name, (value, meaning) in required.items() if value is None]
+    if missing:
+        raise InvalidSettings("\n".join(missing))
+
+
+def _variable(field: str) -> str:
+    return field if field.isupper() else f"LOQUENT_{field.upper()}"

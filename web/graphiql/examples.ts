@@ -1,0 +1,136 @@
+/** The tabs of the first visit. */
+export const EXAMPLES: { query: string; variables?: string }[] = [
+  {
+    query: `# Who is asking: the subject of the token below, under "Headers".
+query WhoAmI {
+  viewer {
+    id
+    usage {
+      inputTokens
+      outputTokens
+    }
+    rateLimit {
+      limit
+      remaining
+      resetAt
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# Stores a message and starts the reply. The answer comes before the reply is written:
+# run this, then go to the next tab and watch it. Add "conversationId" to go on in a conversation.
+mutation SendMessage($input: SendMessageInput!) {
+  sendMessage(input: $input) {
+    conversation {
+      id
+    }
+    reply {
+      id
+      status
+    }
+  }
+}
+`,
+    variables: JSON.stringify({ input: { text: "What can you do?" } }, null, 2),
+  },
+  {
+    query: `# A reply as it is written, event by event. It also replays a reply that has finished.
+# An empty "messageId" means your newest reply: this page fills it in.
+subscription StreamReply($messageId: ID!, $after: String) {
+  messageStream(messageId: $messageId, after: $after) {
+    __typename
+    cursor
+    ... on TextDelta {
+      part
+      offset
+      text
+    }
+    ... on ReasoningDelta {
+      part
+      offset
+      text
+    }
+    ... on ToolCallStarted {
+      part
+      toolCall {
+        tool
+        parameters
+      }
+    }
+    ... on ToolCallFinished {
+      part
+      toolCall {
+        tool
+        status
+        result
+      }
+    }
+    ... on MessageFinished {
+      message {
+        status
+        text
+      }
+    }
+  }
+}
+`,
+    variables: JSON.stringify({ messageId: "" }, null, 2),
+  },
+  {
+    query: `# The newest conversations, each with its last messages.
+query Conversations {
+  conversations(first: 5) {
+    edges {
+      node {
+        id
+        title
+        updatedAt
+        messages(last: 4) {
+          edges {
+            node {
+              id
+              role
+              status
+              text
+            }
+          }
+        }
+      }
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# The to-do list, which the agent reads and changes with the same operations.
+query Tasks {
+  tasks(first: 20) {
+    edges {
+      node {
+        id
+        title
+        notes
+        done
+      }
+    }
+  }
+}
+
+mutation AddTask($title: String!) {
+  addTask(input: { title: $title }) {
+    task {
+      id
+      title
+    }
+  }
+}
+`,
+    variables: JSON.stringify({ title: "Water the plants" }, null, 2),
+  },
+];

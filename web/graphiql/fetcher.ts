@@ -1,0 +1,40 @@
+/** Queries and mutations by HTTP, subscriptions by WebSocket, both with the Headers editor's token. */
+import { createGraphiQLFetcher, type Fetcher, type FetcherParams } from "@graphiql/toolkit";
+
+const endpoint = new URL("graphql", document.baseURI);
+const NEWEST_REPLY = `query NewestReply {
+  conversations(first: 1) { edges { node { messages(last: 5) { edges { node { id role } } } } } }
+}`;
+
+type Headers = Record<string, string> | undefined;
+type NewestReply = {
+  data?: { conversations: { edges: { node: { messages: { edges: { node: { id: string; role: string } }[] } } }[] } };
+};
+
+/** A fetcher that puts the newest reply in the place of an empty `messageId`. */
+export function createFetcher(): Fetcher {
+  const send = createGraphiQLFetcher({
+    url: endpoint.href,
+    subscriptionUrl: endpoint.href.replace(/^http/, "ws"),
+    enableIncrementalDelivery: false,
+  });
+  return async (params, options) => send(await withNewestReply(params, options?.headers as Headers), options);
+}
+
+async function withNewestReply(params: FetcherParams, headers: Headers): Promise<FetcherParams> {
+  if (params.variables?.messageId !== "") return params;
+  const messageId = await findNewestReply(headers);
+  if (!messageId) throw new Error('There is no reply yet: run the tab "SendMessage" first.');
+  return { ...params, variables: { ...params.variables, messageId } };
+}
+
+async function findNewestReply(headers: Headers): Promise<string | undefined> {
+  const response = await fetch(endpoint, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify({ query: NEWEST_REPLY }),
+  });
+  const { data }: NewestReply = await response.json();
+  const messages = data?.conversations.edges[0]?.node.messages.edges ?? [];
+  return messages.findLast(({ node }) => node.role === "ASSISTANT")?.node.id;
+}

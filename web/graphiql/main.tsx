@@ -1,0 +1,27 @@
+/** GraphiQL for this server: the page's token as the default header, and tabs that work at the first click. */
+import { GraphiQL } from "graphiql";
+import { setNonce } from "get-nonce";
+import { createRoot } from "react-dom/client";
+import "graphiql/style.css";
+import { EXAMPLES } from "./examples";
+import { createFetcher } from "./fetcher";
+import "./page.css";
+
+const token = readMeta("token");
+const defaultHeaders = JSON.stringify({ Authorization: `Bearer ${token}` }, null, 2);
+const defaultTabs = EXAMPLES.map((example) => ({ ...example, headers: defaultHeaders }));
+
+// The policy of the page allows the style elements of dialogs and menus by this nonce only.
+setNonce(readMeta("nonce"));
+createRoot(document.getElementById("graphiql")!).render(
+  <GraphiQL
+    fetcher={createFetcher()}
+    defaultHeaders={defaultHeaders}
+    defaultTabs={defaultTabs}
+    shouldPersistHeaders={false}
+  />,
+);
+
+function readMeta(name: string): string {
+  return document.querySelector<HTMLMetaElement>(`meta[name="loquent-${name}"]`)?.content ?? "";
+}
