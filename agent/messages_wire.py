@@ -6,6 +6,7 @@ Development without a key and all tests talk to it in place of the real API, thr
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import secrets
@@ -124,7 +125,8 @@ class _Event(NamedTuple):
 
 
 def _event(name: str, **payload: Any) -> _Event:
-    data = orjson.dumps({"type": name, **payload})
+    # All in ASCII: half of a surrogate pair, which a token may end with, has no other way onto the wire.
+    data = json.dumps({"type": name, **payload}, separators=(",", ":")).encode()
     is_token = name == "content_block_delta" and payload["delta"]["type"] != "signature_delta"
     return _Event(b"event: %b\ndata: %b\n\n" % (name.encode(), data), is_token)
 

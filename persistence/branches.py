@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Integer, Uuid, bindparam, column, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from persistence.pages import Page, Window
 from persistence.tables import Message

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import func, text
 from sqlalchemy import select as select_columns
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from persistence.pages import Page, Window, fetch_page
 from persistence.tables import Conversation, Message
@@ -29,7 +29,7 @@ async def find_owned_conversations(
 ) -> Sequence[Conversation]:
     """Those of `ids` that the owner has, in no order."""
     query = select(Conversation).where(Conversation.owner_id == owner_id, col(Conversation.id).in_(ids))
-    return (await session.exec(query)).all()
+    return (await session.scalars(query)).all()
 
 
 async def lock_owned_conversation(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Conversation | None:
@@ -39,7 +39,7 @@ async def lock_owned_conversation(session: AsyncSession, owner_id: str, conversa
         .where(Conversation.owner_id == owner_id, Conversation.id == conversation_id)
         .with_for_update()
     )
-    return (await session.exec(query)).one_or_none()
+    return (await session.scalars(query)).one_or_none()
 
 
 async def list_conversations(

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, DateTime, bindparam, column, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from persistence.branches import Place
 from persistence.tables import Conversation, Message
@@ -16,7 +16,7 @@ from persistence.tables import Conversation, Message
 async def find_owned_messages(session: AsyncSession, owner_id: str, ids: Collection[UUID]) -> Sequence[Message]:
     """Those of `ids` that the owner has, in no order."""
     query = select(Message).where(Message.owner_id == owner_id, col(Message.id).in_(ids))
-    return (await session.exec(query)).all()
+    return (await session.scalars(query)).all()
 
 
 SIBLING_GROUP = Message.metadata.tables["message"].c.sibling_group
@@ -29,13 +29,13 @@ async def find_owned_siblings(session: AsyncSession, owner_id: str, groups: Coll
         .where(Message.owner_id == owner_id, SIBLING_GROUP.in_(groups))
         .order_by(col(Message.created_at), col(Message.id))
     )
-    return (await session.exec(query)).all()
+    return (await session.scalars(query)).all()
 
 
 async def find_keyed_reply(session: AsyncSession, owner_id: str, key: str) -> Message | None:
     """The reply that the owner's mutation with this idempotency key asked for."""
     query = select(Message).where(Message.owner_id == owner_id, Message.idempotency_key == key)
-    return (await session.exec(query)).one_or_none()
+    return (await session.scalars(query)).one_or_none()
 
 
 def question(conversation: Conversation, place: Place, parent_id: UUID | None, text: str) -> Message:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import literal, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
-from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
 Row = TypeVar("Row")
@@ -48,7 +48,7 @@ async def fetch_page(
     backwards = window.from_end != descending
     order = [column.desc() if backwards else column.asc() for column in key]
     # One row more than asked for tells whether there are more.
-    rows = list((await session.exec(query.order_by(*order).limit(window.limit + 1))).all())
+    rows = list((await session.scalars(query.order_by(*order).limit(window.limit + 1))).all())
     more = len(rows) > window.limit
     rows = rows[: window.limit]
     if window.from_end:

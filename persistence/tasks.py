@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, func, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from persistence.pages import Page, Window, fetch_page
 from persistence.tables import Task
@@ -22,7 +22,7 @@ async def insert_task(session: AsyncSession, owner_id: str, title: str, notes: s
 
 async def find_owned_tasks(session: AsyncSession, owner_id: str, ids: Collection[UUID]) -> Sequence[Task]:
     """Those of `ids` that the owner has, in no order."""
-    return (await session.exec(select(Task).where(Task.owner_id == owner_id, col(Task.id).in_(ids)))).all()
+    return (await session.scalars(select(Task).where(Task.owner_id == owner_id, col(Task.id).in_(ids)))).all()
 
 
 async def list_tasks(session: AsyncSession, owner_id: str, window: Window, *, done: bool | None) -> Page[Task]:

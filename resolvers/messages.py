@@ -7,7 +7,7 @@ from functools import cached_property
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent.parts import Part, parts_from_json
 from persistence import branches, conversations, messages, runs

@@ -24,8 +24,13 @@ class Page {
         this.#goTo(null);
         this.composer.focus();
       },
-      onRenamed: ({ id, title }) => id === this.conversation.id && ((this.conversation.title = title), this.render()),
-      onDeleted: (id) => id === this.conversation.id && this.#goTo(null),
+      onRenamed: ({ id, title }) => {
+        if (id === this.conversation.id) this.conversation.title = title;
+        this.render();
+      },
+      onDeleted: (id) => {
+        if (id === this.conversation.id) this.#goTo(null);
+      },
       onProblem: (text) => this.#say(text),
     });
     this.composer = new Composer({
@@ -43,7 +48,9 @@ class Page {
     });
     this.render = oncePerFrame(() => this.#render());
     keepPlace(byId("thread"), byId("turns"), byId("jump"));
-    addEventListener("hashchange", () => idInAddress() !== this.conversation.id && this.#open(idInAddress()));
+    addEventListener("hashchange", () => {
+      if (idInAddress() !== this.conversation.id) this.#open(idInAddress());
+    });
     addEventListener("focus", () => this.#refreshList());
   }
 

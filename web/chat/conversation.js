@@ -79,7 +79,7 @@ export class Conversation {
     try {
       const { sendMessage } = await this.server.ask(operations.SEND, { input });
       removeUnsent(entry);
-      this.#takeSent(sendMessage);
+      this.#takeSent({ ...sendMessage, message: { ...sendMessage.message, key: entry.key } });
     } catch (error) {
       entry.problem = error instanceof Unauthenticated ? "The server refused the token." : error.message;
     }

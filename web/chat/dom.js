@@ -26,6 +26,11 @@ export function icon(name) {
   return svg;
 }
 
+/** Sets an element's text, unless it is that already. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 /** A button with an icon and a visible label. */
 export function labelledButton(iconName, label, onclick, properties = {}) {
   return element("button", { type: "button", onclick, ...properties }, icon(iconName), label);

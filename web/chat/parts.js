@@ -1,6 +1,7 @@
 /** The parts of a message on the page: text, reasoning, tool call. Each has a `node` and `update(part, state)`. */
-import { element, icon } from "./dom.js";
+import { element, icon, setText } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
+import { updateText } from "./patch.js";
 
 const CALL_STATUS = {
   RUNNING: "Running",
@@ -38,9 +39,9 @@ class ReasoningPart {
   );
 
   update(part, { growing }) {
-    this.#label.textContent = growing ? "Thinking…" : "Reasoning";
+    setText(this.#label, growing ? "Thinking…" : "Reasoning");
     this.node.classList.toggle("working", growing);
-    if (this.#text.data !== part.text) this.#text.data = part.text;
+    updateText(this.#text, part.text);
   }
 }
 

@@ -41,7 +41,8 @@ function update(node, description) {
   }
 }
 
-function updateText(node, text) {
+/** Changes a text node; growing text is appended, which leaves a selection in it alone. */
+export function updateText(node, text) {
   if (node.data === text) return;
   if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
   else node.data = text;

@@ -16,10 +16,15 @@ export class Sidebar {
   constructor(ask, handlers) {
     this.ask = ask;
     this.handlers = handlers;
-    byId("new").onclick = () => this.#close(handlers.onNew);
+    byId("new").onclick = () => {
+      this.#close();
+      handlers.onNew();
+    };
     byId("menu").onclick = () => this.#open();
     byId("shade").onclick = () => this.#close();
-    byId("sidebar").onkeydown = (event) => event.key === "Escape" && this.#isDrawerOpen() && this.#close();
+    byId("sidebar").onkeydown = (event) => {
+      if (event.key === "Escape") this.#close();
+    };
     byId("actions").ontoggle = () => this.#render();
     byId("rename").onclick = () => this.#rename();
     byId("delete").onclick = () => this.#delete();
@@ -68,10 +73,12 @@ export class Sidebar {
     const title = conversation.title ?? "New conversation";
     const isCurrent = conversation.id === this.#current;
     const link = element("a", { href: addressOf(conversation.id), dir: "auto", "aria-current": isCurrent && "page" }, title);
-    link.onclick = () => isCurrent && this.#close();
+    link.onclick = () => this.#close();
     const more = element("button", { type: "button", class: "quiet", "aria-label": `Rename or delete ${title}` }, icon("more"));
     more.popoverTargetElement = byId("actions");
-    more.onclick = () => (this.#chosen = conversation);
+    more.onclick = () => {
+      this.#chosen = conversation;
+    };
     return element("li", { class: "item", "data-id": conversation.id }, link, more);
   }
 
@@ -117,7 +124,9 @@ export class Sidebar {
     const dialog = byId("confirm");
     byId("confirm-name").textContent = conversation.title ?? "New conversation";
     dialog.returnValue = "keep";
-    dialog.onclose = () => dialog.returnValue === "delete" && this.#deleteNow(conversation);
+    dialog.onclose = () => {
+      if (dialog.returnValue === "delete") this.#deleteNow(conversation);
+    };
     dialog.showModal();
   }
 
@@ -132,10 +141,6 @@ export class Sidebar {
     }
   }
 
-  #isDrawerOpen() {
-    return document.body.classList.contains("drawer");
-  }
-
   #open() {
     document.body.classList.add("drawer");
     byId("menu").setAttribute("aria-expanded", "true");
@@ -143,14 +148,12 @@ export class Sidebar {
     byId("new").focus();
   }
 
-  #close(then) {
-    if (this.#isDrawerOpen()) {
-      document.body.classList.remove("drawer");
-      byId("menu").setAttribute("aria-expanded", "false");
-      byId("main").inert = false;
-      byId("menu").focus();
-    }
-    then?.();
+  #close() {
+    if (!document.body.classList.contains("drawer")) return;
+    document.body.classList.remove("drawer");
+    byId("menu").setAttribute("aria-expanded", "false");
+    byId("main").inert = false;
+    byId("menu").focus();
   }
 }
 

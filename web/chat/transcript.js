@@ -1,5 +1,5 @@
 /** The messages on the page. Nodes are kept from one rendering to the next; only what differs is touched. */
-import { copyButton, element, icon, labelledButton } from "./dom.js";
+import { copyButton, element, icon, labelledButton, setText } from "./dom.js";
 import { createPart } from "./parts.js";
 import { isRunning } from "./reply.js";
 
@@ -22,21 +22,20 @@ export class Transcript {
 
   /** Shows these messages and, behind them, these unconfirmed entries; `lead` are nodes above them all. */
   render(messages, entries, lead) {
-    const views = [
-      ...messages.map((message) => this.#viewOf(message.id, () => this.#create(message))),
-      ...entries.map((entry) => this.#viewOf(entry.key, () => new UnsentView(entry, this.actions))),
-    ];
-    messages.forEach((message, index) => views[index].update(message));
-    entries.forEach((entry, index) => views[messages.length + index].update(entry));
-    this.#arrange([...lead, ...views.map((view) => view.node)]);
+    const nodes = [...messages, ...entries].map((message) => {
+      const view = this.#viewOf(message);
+      view.update(message);
+      return view.node;
+    });
+    this.#arrange([...lead, ...nodes]);
   }
 
-  #create(message) {
-    return message.role === "USER" ? new UserView(message) : new ReplyView(this.actions);
-  }
-
-  #viewOf(key, create) {
-    if (!this.#views.has(key)) this.#views.set(key, create());
+  /** A message keeps the view that it had while it was on its way. */
+  #viewOf(message) {
+    const key = message.key ?? message.id;
+    if (!this.#views.has(key)) {
+      this.#views.set(key, message.role === "ASSISTANT" ? new ReplyView(this.actions) : new UserView(message, this.actions));
+    }
     return this.#views.get(key);
   }
 
@@ -49,33 +48,26 @@ export class Transcript {
   }
 }
 
+/** What the user said: a stored message, or one on its way, which may fail. */
 class UserView {
-  constructor(message) {
-    const text = element("div", { class: "said", dir: "auto" }, message.text);
-    this.node = element("article", { class: "turn user", "aria-label": "You" }, text);
-  }
+  #reason = element("span", {});
 
-  update() {}
-}
-
-class UnsentView {
-  constructor(entry, actions) {
-    const text = element("div", { class: "said", dir: "auto" }, entry.text);
-    this.reason = element("span", {});
-    this.problem = element(
+  constructor({ text }, actions) {
+    const problem = element(
       "div",
       { class: "not-sent" },
-      element("p", {}, icon("alert"), element("span", {}, element("strong", {}, "Not sent. "), this.reason)),
-      labelledButton("again", "Retry", () => actions.sendAgain(entry)),
-      element("button", { type: "button", onclick: () => actions.discard(entry) }, "Discard"),
+      element("p", {}, icon("alert"), element("span", {}, element("strong", {}, "Not sent. "), this.#reason)),
+      labelledButton("again", "Retry", () => actions.sendAgain(this.entry)),
+      element("button", { type: "button", onclick: () => actions.discard(this.entry) }, "Discard"),
     );
-    this.node = element("article", { class: "turn user unsent", "aria-label": "You" }, text, this.problem);
+    const said = element("div", { class: "said", dir: "auto" }, text);
+    this.node = element("article", { class: "turn user", "aria-label": "You" }, said, problem);
   }
 
   update(entry) {
-    this.reason.textContent = entry.problem ?? "";
-    this.problem.hidden = !entry.problem;
-    this.node.classList.toggle("failed", Boolean(entry.problem));
+    this.entry = entry;
+    this.node.dataset.sending = entry.id ? "done" : entry.problem ? "failed" : "now";
+    setText(this.#reason, entry.problem ?? "");
   }
 }
 
@@ -102,7 +94,7 @@ class ReplyView {
     this.#pulse.hidden = !running || isAlive(message);
     this.#updateNote(message, running);
     this.tools.hidden = message.status !== "COMPLETE" || !message.text;
-    this.#model.textContent = message.model ?? "";
+    setText(this.#model, message.model ?? "");
     this.node.setAttribute("aria-busy", String(running));
   }
 
