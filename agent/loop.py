@@ -21,7 +21,7 @@ from agent.model import (
     ToolUse,
 )
 from agent.parts import ReasoningPart, TextPart, ToolCallPart
-from agent.tools import Outcome, Tool, call_tool, parse_parameters
+from agent.tools import Tool, call_tool, parse_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -168,21 +168,17 @@ def _check_end(reason: str) -> None:
 
 async def _run_tools(tools: Sequence[Tool], draft: Draft) -> AsyncGenerator[CallEnded]:
     """Run the step's tool calls side by side, telling each end as it comes."""
-    ended: asyncio.Queue[tuple[int, Outcome]] = asyncio.Queue()
-
-    async def run(index: int, call: ToolCallPart) -> None:
-        ended.put_nowait((index, await call_tool(tools, call)))
-
-    calls = draft.open_calls()
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(run(index, call)) for index, call in calls]
-        try:
-            for _ in calls:
-                index, (status, result) = await ended.get()
-                yield CallEnded(index, draft.end_call(index, status, result))
-        finally:
-            for task in running:
-                task.cancel()
+    running = {asyncio.create_task(call_tool(tools, call)): index for index, call in draft.open_calls()}
+    try:
+        while running:
+            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                index = running.pop(task)
+                yield CallEnded(index, draft.end_call(index, *task.result()))
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _definition(tool: Tool) -> dict[str, Any]:

@@ -141,8 +141,8 @@ def _choose_identity(binaries: Path, directory: Path) -> _Identity:
                 return identity
     raise PostgresStartError(
         f"PostgreSQL does not run as root, and neither a user namespace nor the account `nobody` can reach "
-        f"{directory} and {binaries}. Start as a normal user who owns {directory}, or choose places whose "
-        f"parent directories all may be entered by others (chmod o+x)."
+        f"{directory} and {binaries}. Start as a normal user who owns {directory}, or let others enter every "
+        f"directory of both paths (chmod o+x), or choose other places."
     )
 
 
@@ -348,6 +348,7 @@ def _stop(cluster: _Cluster, server: _Server) -> None:
     for request, seconds in _STOP_SECONDS.items():
         deadline = time.monotonic() + seconds
         if _is_alive(cluster, server):
-            os.kill(server.pid, request)
+            with suppress(ProcessLookupError):
+                os.kill(server.pid, request)
         while _is_alive(cluster, server) and time.monotonic() < deadline:
             time.sleep(0.01)

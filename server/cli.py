@@ -21,8 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidSettings as error:
         print(f"loquent: the settings are not right:\n{error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,15 +57,31 @@ def _seconds(text: str) -> float:
 
 
 def _serve(_: argparse.Namespace) -> int:
-    from server.serving import serve
+    from server.serving import AddressTaken, serve
 
-    return serve(load_settings())
+    try:
+        return serve(load_settings())
+    except AddressTaken as error:
+        return _give_up(error)
 
 
 def _develop(_: argparse.Namespace) -> int:
+    from persistence.embedded import AlreadyRunning, PostgresStartError
     from server.development import develop
+    from server.serving import AddressTaken
 
-    return develop(load_settings())
+    try:
+        return develop(load_settings())
+    except AlreadyRunning as error:
+        print(f"loquent: already running: {error}", file=sys.stderr)
+        return 1
+    except (AddressTaken, PostgresStartError) as error:
+        return _give_up(error)
+
+
+def _give_up(error: Exception) -> int:
+    print(f"loquent: cannot start: {error}", file=sys.stderr)
+    return 1
 
 
 def _migrate(_: argparse.Namespace) -> int:

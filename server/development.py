@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pydantic import SecretStr
 from agent.messages_wire import serve_model
 from agent.rehearsal import improvise
 from persistence.database import Database
-from persistence.embedded import AlreadyRunning, run_postgres
+from persistence.embedded import run_postgres
 from server.app import create_app
 from server.auth import issue_token
 from server.serving import configure_logging, run, run_server
@@ -22,16 +21,15 @@ DEVELOPER = "developer"
 
 
 def develop(settings: Settings) -> int:
-    """Serve on this machine until a signal ends it; what the environment does not name is embedded."""
+    """Serve on this machine until a signal ends it; what the environment does not name is embedded.
+
+    Raises `AddressTaken`, `AlreadyRunning` and `PostgresStartError`.
+    """
     configure_logging()
     if settings.database_url:
         return run(_develop(settings, settings.database_url))
-    try:
-        with run_postgres(settings.data_dir.absolute()) as url:
-            return run(_develop(settings, url))
-    except AlreadyRunning as error:
-        print(f"loquent: already running: {error}", file=sys.stderr)
-        return 1
+    with run_postgres(settings.data_dir.absolute()) as url:
+        return run(_develop(settings, url))
 
 
 async def _develop(settings: Settings, database_url: str) -> int:

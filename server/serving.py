@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
@@ -27,14 +28,20 @@ def configure_logging() -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     # Every request to the model would be a line.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class AddressTaken(Exception):
+    """Another program listens there."""
 
 
 async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[int], None] | None = None) -> int:
-    """Serve the application on the settings' address; `on_start` is told the port. Gives the exit status."""
+    """Serve on the settings' address until a signal; `on_start` is told the port. Gives the exit status.
+
+    Raises `AddressTaken`.
+    """
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=256 * 1024,
@@ -45,24 +52,34 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
         # Readers have been told the end by then; what still hangs is cut.
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, on_start)
-    try:
-        await server.serve()
-    except SystemExit as error:
-        # uvicorn's word for an address that is taken or an application that did not start; it has logged why.
-        return error.code if isinstance(error.code, int) else 1
-    return 0
+    server = _Server(config)
+    with _listen(settings.host, settings.port) as listener:
+        if on_start is not None:
+            server.on_start = lambda: on_start(listener.getsockname()[1])
+        await server.serve([listener])
+    return 0 if server.started else 1
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[int], None] | None) -> None:
-        super().__init__(config)
-        self._on_start = on_start
+    on_start: Callable[[], None] = staticmethod(lambda: None)
 
-    async def startup(self, *args: Any, **kwargs: Any) -> None:
-        await super().startup(*args, **kwargs)
-        if self._on_start is not None and self.started:
-            self._on_start(self.servers[0].sockets[0].getsockname()[1])
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.on_start()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    # A restart need not wait until the system has forgotten the old connections.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AddressTaken(f"{host}:{port}: {error.strerror}. LOQUENT_PORT chooses another port.") from None
+    return listener
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:

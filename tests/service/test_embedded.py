@@ -145,6 +145,21 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(scope="module")
+def fresh_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("fresh")
+    with run_postgres(directory, settings=FAST):
+        pass
+    return directory / "postgres"
+
+
+@pytest.fixture
+def directory(fresh_data: Path, tmp_path: Path) -> Path:
+    """A directory whose data is made already: initdb takes most of a first start."""
+    shutil.copytree(fresh_data, tmp_path / "postgres")
+    return tmp_path
+
+
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
     """A directory that any account can reach (pytest's own are for its user alone)."""
@@ -155,11 +170,12 @@ def public_directory() -> Iterator[Path]:
 
 
 async def test_the_server_speaks_utf8_on_a_private_socket_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPORT", "1")
-    with run_postgres(tmp_path, database='a "name" / ü', settings=FAST) as url:
-        assert await fetch(url, "SELECT current_database()") == 'a "name" / ü'
+    monkeypatch.setenv("PGOPTIONS", "-c no_such_setting=1")
+    with run_postgres(directory, database='it\'s "a" name?/ü', settings=FAST) as url:
+        assert await fetch(url, "SELECT current_database()") == 'it\'s "a" name?/ü'
         assert await fetch(url, "SHOW server_encoding") == "UTF8"
         assert await fetch(url, "SELECT lower('É') || upper('ß')") == "éß"
         assert await fetch(url, "SHOW listen_addresses") == ""
@@ -185,80 +201,80 @@ async def test_a_long_path_with_spaces_and_quotes_works(tmp_path: Path, monkeypa
         assert await fetch(url, "SELECT 1") == 1
 
 
-def test_after_the_end_no_process_and_no_socket_is_left(tmp_path: Path) -> None:
-    with run_postgres(tmp_path, settings=FAST) as url:
-        assert not has_ended(tmp_path)
-    assert has_ended(tmp_path)
+def test_after_the_end_no_process_and_no_socket_is_left(directory: Path) -> None:
+    with run_postgres(directory, settings=FAST) as url:
+        assert not has_ended(directory)
+    assert has_ended(directory)
     assert not socket_directory(url).exists()
 
 
-def test_a_second_holder_is_refused_at_once_with_the_pid_of_the_first(tmp_path: Path) -> None:
-    with run_child(RUN, tmp_path) as child:
+def test_a_second_holder_is_refused_at_once_with_the_pid_of_the_first(directory: Path) -> None:
+    with run_child(RUN, directory) as child:
         read_line(child)
         started = time.monotonic()
-        with pytest.raises(AlreadyRunning, match=rf"\b{child.pid}\b"), run_postgres(tmp_path):
+        with pytest.raises(AlreadyRunning, match=rf"\b{child.pid}\b"), run_postgres(directory):
             pass
         assert time.monotonic() - started < 0.5
 
 
 @linux
-async def test_the_server_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    with run_child(RUN, tmp_path) as child:
+async def test_the_server_ends_with_a_parent_that_is_killed(directory: Path) -> None:
+    with run_child(RUN, directory) as child:
         abandoned = socket_directory(read_line(child))
         child.kill()
-        wait_until(lambda: has_ended(tmp_path))
-    with run_postgres(tmp_path, settings=FAST) as url:
+        wait_until(lambda: has_ended(directory))
+    with run_postgres(directory, settings=FAST) as url:
         assert await fetch(url, "SELECT 1") == 1
         assert not abandoned.exists()
 
 
-async def test_a_server_that_still_lives_is_adopted_and_stopped_at_the_end(tmp_path: Path) -> None:
-    with run_child(RUN_FROM_THREAD, tmp_path) as child:
+async def test_a_server_that_still_lives_is_adopted_and_stopped_at_the_end(directory: Path) -> None:
+    with run_child(RUN_FROM_THREAD, directory) as child:
         left = read_line(child)
-        pid = postmaster(tmp_path)
+        pid = postmaster(directory)
         child.kill()
-    with run_postgres(tmp_path) as url:
-        assert (url, postmaster(tmp_path)) == (left, pid)
+    with run_postgres(directory) as url:
+        assert (url, postmaster(directory)) == (left, pid)
         assert await fetch(url, "SELECT 1") == 1
-    wait_until(lambda: has_ended(tmp_path), seconds=1)
+    wait_until(lambda: has_ended(directory), seconds=1)
     assert not socket_directory(url).exists()
 
 
-async def test_a_killed_postmaster_is_recovered_from_once_its_children_are_gone(tmp_path: Path) -> None:
+async def test_a_killed_postmaster_is_recovered_from_once_its_children_are_gone(directory: Path) -> None:
     spin = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 s' LOOP END LOOP; END $$"
-    with run_postgres(tmp_path) as url:
+    with run_postgres(directory) as url:
         await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
         busy = asyncio.create_task(fetch(url, spin))
         await asyncio.sleep(0.3)
-        os.kill(postmaster(tmp_path), signal.SIGKILL)
-    assert not has_ended(tmp_path)
-    with run_postgres(tmp_path) as url:
+        os.kill(postmaster(directory), signal.SIGKILL)
+    assert not has_ended(directory)
+    with run_postgres(directory) as url:
         assert await fetch(url, "SELECT value FROM kept") == 42
     with pytest.raises(DBAPIError):
         await busy
 
 
 async def test_a_stale_pid_file_with_the_pid_of_another_process_does_not_block_the_start(
-    tmp_path: Path,
+    directory: Path,
 ) -> None:
-    with run_postgres(tmp_path, settings=FAST):
-        pid_file = tmp_path / "postgres/postmaster.pid"
+    with run_postgres(directory, settings=FAST):
+        pid_file = directory / "postgres/postmaster.pid"
         lines = pid_file.read_text().splitlines()
     with subprocess.Popen(["sleep", "10"]) as stranger:
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
-        with run_postgres(tmp_path, settings=FAST) as url:
+        with run_postgres(directory, settings=FAST) as url:
             assert await fetch(url, "SELECT 1") == 1
         assert stranger.poll() is None
         stranger.kill()
 
 
-def test_ctrl_c_reaches_the_server_only_through_its_launcher(tmp_path: Path) -> None:
-    with run_child(RUN_UNTIL_INTERRUPTED, tmp_path) as child:
+def test_ctrl_c_reaches_the_server_only_through_its_launcher(directory: Path) -> None:
+    with run_child(RUN_UNTIL_INTERRUPTED, directory) as child:
         url = read_line(child)
         os.killpg(child.pid, signal.SIGINT)
         assert read_line(child) == "0"
         assert child.wait(5) == 0
-    assert has_ended(tmp_path)
+    assert has_ended(directory)
     assert not socket_directory(url).exists()
 
 
@@ -308,6 +324,7 @@ async def test_root_without_user_namespaces_runs_it_as_nobody_and_takes_over_the
         assert {path.owner() for path in (public_directory / "postgres").rglob("*")} == {"nobody"}
         assert public_directory.owner() == "root"
         child.kill()
+        wait_until(lambda: has_ended(public_directory))
     with run_postgres(public_directory, settings=FAST) as url:
         assert await fetch(url, "SELECT value FROM kept") == 42
 
@@ -323,13 +340,13 @@ def test_a_directory_that_nobody_can_reach_is_named_with_the_remedy(public_direc
     assert "chmod o+x" in errors
 
 
-def test_a_failed_start_tells_the_last_lines_of_the_log(tmp_path: Path) -> None:
+def test_a_failed_start_tells_the_last_lines_of_the_log(directory: Path) -> None:
     with (
         pytest.raises(PostgresStartError, match='unrecognized configuration parameter "no_such_setting"'),
-        run_postgres(tmp_path, settings={"no_such_setting": "1"}),
+        run_postgres(directory, settings={"no_such_setting": "1"}),
     ):
         pass
-    assert has_ended(tmp_path)
+    assert has_ended(directory)
 
 
 def test_a_missing_wheel_is_told_with_its_name(tmp_path: Path) -> None:

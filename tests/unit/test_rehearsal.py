@@ -16,6 +16,7 @@ import pytest
 from anthropic.types import Message
 
 from agent import rehearsal_words
+from agent.messages_rules import find_complaint
 from agent.messages_wire import (
     Answer,
     Fault,
@@ -24,7 +25,6 @@ from agent.messages_wire import (
     Text,
     Thinking,
     ToolUse,
-    find_complaint,
     serve_model,
 )
 from agent.rehearsal import improvise

@@ -26,9 +26,10 @@ export function icon(name) {
   return svg;
 }
 
-/** Sets an element's text, unless it is that already. */
+/** Sets the text of an element that holds nothing else, in the text node that it has. */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (node.firstChild) node.firstChild.data = text;
+  else node.append(text);
 }
 
 /** A button with an icon and a visible label. */

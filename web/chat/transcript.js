@@ -50,24 +50,30 @@ export class Transcript {
 
 /** What the user said: a stored message, or one on its way, which may fail. */
 class UserView {
-  #reason = element("span", {});
+  #problem = element("div", { class: "not-sent" });
+  #shownProblem = null;
 
   constructor({ text }, actions) {
-    const problem = element(
-      "div",
-      { class: "not-sent" },
-      element("p", {}, icon("alert"), element("span", {}, element("strong", {}, "Not sent. "), this.#reason)),
-      labelledButton("again", "Retry", () => actions.sendAgain(this.entry)),
-      element("button", { type: "button", onclick: () => actions.discard(this.entry) }, "Discard"),
-    );
+    this.actions = actions;
     const said = element("div", { class: "said", dir: "auto" }, text);
-    this.node = element("article", { class: "turn user", "aria-label": "You" }, said, problem);
+    this.node = element("article", { class: "turn user", "aria-label": "You" }, said, this.#problem);
   }
 
   update(entry) {
-    this.entry = entry;
-    this.node.dataset.sending = entry.id ? "done" : entry.problem ? "failed" : "now";
-    setText(this.#reason, entry.problem ?? "");
+    const problem = entry.problem ?? null;
+    this.node.dataset.sending = entry.id ? "done" : problem ? "failed" : "now";
+    if (problem === this.#shownProblem) return;
+    this.#shownProblem = problem;
+    this.#problem.replaceChildren(...(problem ? this.#problemOf(entry) : []));
+  }
+
+  #problemOf(entry) {
+    const words = element("span", {}, element("strong", {}, "Not sent. "), entry.problem);
+    return [
+      element("p", {}, icon("alert"), words),
+      labelledButton("again", "Retry", () => this.actions.sendAgain(entry)),
+      element("button", { type: "button", onclick: () => this.actions.discard(entry) }, "Discard"),
+    ];
   }
 }
 
