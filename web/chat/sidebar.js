@@ -12,7 +12,7 @@ export class Sidebar {
   #chosen = null;
   #list = byId("list");
 
-  /** `ask(query, variables)`; `onRenamed(conversation)`, `onDeleted(id)`, `onProblem(text)`, `onNew()`. */
+  /** `handlers`: `onNew()`, `onRenamed(conversation)` (here or elsewhere), `onDeleted(id)`, `onProblem(text)`. */
   constructor(ask, handlers) {
     this.ask = ask;
     this.handlers = handlers;
@@ -37,6 +37,7 @@ export class Sidebar {
     this.#conversations = conversations.edges.map((edge) => edge.node);
     this.#endCursor = conversations.pageInfo.hasNextPage ? conversations.pageInfo.endCursor : null;
     this.#render();
+    this.#conversations.filter(({ id }) => id === this.#current).forEach(this.handlers.onRenamed);
   }
 
   /** Marks the open conversation (null: a new one). */
@@ -47,9 +48,17 @@ export class Sidebar {
   }
 
   async #more() {
-    const { conversations } = await this.ask(CONVERSATIONS, { after: this.#endCursor });
-    this.#conversations.push(...conversations.edges.map((edge) => edge.node));
-    this.#endCursor = conversations.pageInfo.hasNextPage ? conversations.pageInfo.endCursor : null;
+    const after = this.#endCursor;
+    this.#endCursor = null;
+    this.#render();
+    try {
+      const { conversations } = await this.ask(CONVERSATIONS, { after });
+      this.#conversations.push(...conversations.edges.map((edge) => edge.node));
+      this.#endCursor = conversations.pageInfo.hasNextPage ? conversations.pageInfo.endCursor : null;
+    } catch (error) {
+      this.#endCursor = after;
+      this.handlers.onProblem(error.message);
+    }
     this.#render();
   }
 
@@ -58,7 +67,8 @@ export class Sidebar {
     const groups = Map.groupBy(this.#conversations, (conversation) => ageOf(conversation.updatedAt));
     const nodes = [...groups].map(([age, members]) => this.#group(age, members));
     if (nodes.length === 0) nodes.push(element("p", { class: "list-empty" }, "Nothing here yet."));
-    if (this.#endCursor) nodes.push(element("button", { type: "button", class: "more", onclick: () => this.#more() }, "Older"));
+    const older = { type: "button", class: "more", onclick: () => this.#more() };
+    if (this.#endCursor) nodes.push(element("button", older, "Older"));
     const focused = document.activeElement?.closest(".item")?.dataset.id;
     this.#list.replaceChildren(...nodes);
     if (focused) this.#list.querySelector(`[data-id="${CSS.escape(focused)}"] a`)?.focus();
@@ -71,10 +81,11 @@ export class Sidebar {
 
   #item(conversation) {
     const title = conversation.title ?? "New conversation";
-    const isCurrent = conversation.id === this.#current;
-    const link = element("a", { href: addressOf(conversation.id), dir: "auto", "aria-current": isCurrent && "page" }, title);
+    const current = conversation.id === this.#current && "page";
+    const link = element("a", { href: addressOf(conversation.id), dir: "auto", "aria-current": current }, title);
     link.onclick = () => this.#close();
-    const more = element("button", { type: "button", class: "quiet", "aria-label": `Rename or delete ${title}` }, icon("more"));
+    const label = `Rename or delete ${title}`;
+    const more = element("button", { type: "button", class: "quiet", "aria-label": label }, icon("more"));
     more.popoverTargetElement = byId("actions");
     more.onclick = () => {
       this.#chosen = conversation;
@@ -159,7 +170,12 @@ export class Sidebar {
 
 /** The address of a conversation (null: of a new one) on this page. */
 export function addressOf(id) {
-  return `#${encodeURIComponent(id ?? "")}`;
+  return `#/${encodeURIComponent(id ?? "")}`;
+}
+
+/** The conversation that the page's address names, or null. */
+export function idInAddress() {
+  return decodeURIComponent(location.hash.slice(2)) || null;
 }
 
 function ageOf(time) {

@@ -23,6 +23,7 @@ export class Socket {
     this.onConnected = onConnected;
     this.onRefused = onRefused;
     addEventListener("online", () => this.#reconnectNow());
+    addEventListener("offline", () => this.#drop());
     addEventListener("pageshow", () => this.#reconnectNow());
   }
 
@@ -90,7 +91,8 @@ export class Socket {
   /** A dead network may never deliver `onclose`: let go of the socket without waiting for it. */
   #drop() {
     const socket = this.#socket;
-    socket.onclose = socket.onmessage = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
     this.#lose(1006);
   }
@@ -104,8 +106,8 @@ export class Socket {
       this.onRefused();
       return;
     }
-    this.onConnected(false);
     if (this.#subscriptions.size === 0) return;
+    this.onConnected(false);
     const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures) * (0.5 + Math.random());
     this.#failures += 1;
     this.#timers.reconnect = setTimeout(() => this.#connect(), wait);

@@ -34,7 +34,8 @@ export class Transcript {
   #viewOf(message) {
     const key = message.key ?? message.id;
     if (!this.#views.has(key)) {
-      this.#views.set(key, message.role === "ASSISTANT" ? new ReplyView(this.actions) : new UserView(message, this.actions));
+      const isReply = message.role === "ASSISTANT";
+      this.#views.set(key, isReply ? new ReplyView(this.actions) : new UserView(message, this.actions));
     }
     return this.#views.get(key);
   }
@@ -88,7 +89,8 @@ class ReplyView {
 
   constructor(actions) {
     this.actions = actions;
-    this.tools = element("div", { class: "tools" }, copyButton("Copy the reply", () => this.#message.text), this.#model);
+    const copy = copyButton("Copy the reply", () => this.#message.text);
+    this.tools = element("div", { class: "tools" }, copy, this.#model);
     const label = { class: "turn reply", "aria-label": "Loquent" };
     this.node = element("article", label, this.#body, this.#pulse, this.#note, this.tools);
   }
@@ -156,9 +158,16 @@ function isAlive(message) {
 export function keepPlace(thread, turns, jump) {
   const showJump = () => (jump.hidden = thread.scrollTop > -NEAR_END_PX);
   thread.addEventListener("scroll", showJump, { passive: true });
-  jump.addEventListener("click", () => {
+  const goToEnd = () => {
     thread.scrollTop = 0;
     thread.focus({ preventScroll: true });
+  };
+  jump.addEventListener("click", goToEnd);
+  // The browser's own way to the end takes a while, in which the end moves on.
+  thread.addEventListener("keydown", (event) => {
+    if (event.key !== "End" || event.target !== thread) return;
+    event.preventDefault();
+    goToEnd();
   });
   if (CSS.supports("overflow-anchor", "auto")) return;
   let height = turns.offsetHeight;

@@ -1,7 +1,8 @@
 /** The tabs of the first visit. */
 export const EXAMPLES: { query: string; variables?: string }[] = [
   {
-    query: `# Who is asking: the subject of the token below, under "Headers".
+    query: `# Who is asking: the subject of the token
+# in the Headers editor below.
 query WhoAmI {
   viewer {
     id
@@ -19,8 +20,9 @@ query WhoAmI {
 `,
   },
   {
-    query: `# Stores a message and starts the reply. The answer comes before the reply is written:
-# run this, then go to the next tab and watch it. Add "conversationId" to go on in a conversation.
+    query: `# Stores a message and starts the reply; answers
+# before the reply is written. Then watch it in the
+# next tab. "conversationId" goes on in a conversation.
 mutation SendMessage($input: SendMessageInput!) {
   sendMessage(input: $input) {
     conversation {
@@ -36,8 +38,9 @@ mutation SendMessage($input: SendMessageInput!) {
     variables: JSON.stringify({ input: { text: "What can you do?" } }, null, 2),
   },
   {
-    query: `# A reply as it is written, event by event. It also replays a reply that has finished.
-# An empty "messageId" means your newest reply: this page fills it in.
+    query: `# A reply as it is written, event by event, or a
+# finished one again. An empty "messageId" is filled
+# in by this page: your newest reply.
 subscription StreamReply($messageId: ID!, $after: String) {
   messageStream(messageId: $messageId, after: $after) {
     __typename
@@ -79,7 +82,7 @@ subscription StreamReply($messageId: ID!, $after: String) {
     variables: JSON.stringify({ messageId: "" }, null, 2),
   },
   {
-    query: `# The newest conversations, each with its last messages.
+    query: `# The newest conversations and their last messages.
 query Conversations {
   conversations(first: 5) {
     edges {
@@ -108,7 +111,8 @@ query Conversations {
 `,
   },
   {
-    query: `# The to-do list, which the agent reads and changes with the same operations.
+    query: `# The to-do list. The agent's tools are these
+# same operations.
 query Tasks {
   tasks(first: 20) {
     edges {

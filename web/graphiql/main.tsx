@@ -6,18 +6,22 @@ import "graphiql/style.css";
 import { EXAMPLES } from "./examples";
 import { createFetcher } from "./fetcher";
 import "./page.css";
+import { createStorage } from "./storage";
 
 const token = readMeta("token");
-const defaultHeaders = JSON.stringify({ Authorization: `Bearer ${token}` }, null, 2);
+const authorization = { Authorization: `Bearer ${token}` };
+const defaultHeaders = JSON.stringify(authorization, null, 2);
 const defaultTabs = EXAMPLES.map((example) => ({ ...example, headers: defaultHeaders }));
 
 // The policy of the page allows the style elements of dialogs and menus by this nonce only.
 setNonce(readMeta("nonce"));
 createRoot(document.getElementById("graphiql")!).render(
   <GraphiQL
-    fetcher={createFetcher()}
+    fetcher={createFetcher(authorization)}
+    storage={createStorage(defaultHeaders)}
     defaultHeaders={defaultHeaders}
     defaultTabs={defaultTabs}
+    defaultEditorToolsVisibility="variables"
     shouldPersistHeaders={false}
   />,
 );

@@ -16,6 +16,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 2_000,
     rolldownOptions: {
       input: "main.tsx",
+      checks: { moduleLevelDirective: false },
       output: { entryFileNames: "graphiql.js", assetFileNames: "graphiql[extname]", codeSplitting: false },
     },
   },
