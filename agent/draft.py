@@ -1,7 +1,10 @@
 """A reply while it is written: its parts so far, whole at every moment."""
 
+from dataclasses import replace
+from typing import Any
+
 from agent.model import Usage
-from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolCallStatus
+from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolCallStatus, next_order
 from agent.text import Cleaner
 
 
@@ -51,12 +54,16 @@ class Draft:
         self._parts.append(call)
         return len(self._parts) - 1, call
 
+    def park_call(self, index: int) -> ToolCallPart:
+        """The call waits for the user's word."""
+        return self._replace(index, status="AWAITING_APPROVAL", parked=True)
+
+    def begin_call(self, index: int) -> ToolCallPart:
+        """The call is about to run: from now on it is not known whether it has."""
+        return self._replace(index, begun=True)
+
     def end_call(self, index: int, status: ToolCallStatus, result: object) -> ToolCallPart:
-        call = self._parts[index]
-        assert isinstance(call, ToolCallPart)
-        order = sum(isinstance(part, ToolCallPart) and part.order is not None for part in self._parts)
-        self._parts[index] = ended = call.ended(status, result, order)
-        return ended
+        return self._replace(index, status=status, result=result, order=next_order(self._parts))
 
     def open_calls(self) -> list[tuple[int, ToolCallPart]]:
         """The tool calls that have not ended, with their index."""
@@ -65,6 +72,12 @@ class Draft:
             for index, part in enumerate(self._parts)
             if isinstance(part, ToolCallPart) and part.order is None
         ]
+
+    def _replace(self, index: int, **changes: Any) -> ToolCallPart:
+        call = self._parts[index]
+        assert isinstance(call, ToolCallPart)
+        self._parts[index] = changed = replace(call, **changes)
+        return changed
 
     def _open_part(self) -> TextPart | ReasoningPart:
         assert self._open is not None

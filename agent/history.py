@@ -91,7 +91,9 @@ def _said(part: Part) -> Content:
 
 def _result(call: ToolCallPart) -> dict[str, Any]:
     match call.status:
-        case "RUNNING" | "AWAITING_APPROVAL" | "INTERRUPTED":
+        case "AWAITING_APPROVAL":
+            text = "Not done: the user has not agreed to it yet."
+        case "RUNNING" | "INTERRUPTED":
             text = "Interrupted: it is not known whether this was done."
         case _:
             text = orjson.dumps(call.result).decode()

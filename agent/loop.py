@@ -55,6 +55,14 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class CallParked:
+    """The call waits for the user's word."""
+
+    part: int
+    call: ToolCallPart
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     part: int
     call: ToolCallPart
@@ -65,7 +73,7 @@ class Checkpoint:
     """The draft has reached a state worth saving: before its tools run, and after."""
 
 
-AgentEvent = TextAdded | ReasoningAdded | PartAdded | CallStarted | CallEnded | Checkpoint
+AgentEvent = TextAdded | ReasoningAdded | PartAdded | CallStarted | CallParked | CallEnded | Checkpoint
 
 
 async def think(
@@ -77,8 +85,12 @@ async def think(
     *,
     max_steps: int,
 ) -> AsyncGenerator[AgentEvent]:
-    """Write `draft` on, telling each change. Raises `ModelError`; what was written until then stays in the draft."""
+    """Write `draft` on, telling each change, until the model is done or the user must agree to a call.
+
+    Raises `ModelError`; what was written until then stays in the draft.
+    """
     definitions = [_definition(tool) for tool in tools]
+    asking = {tool.name for tool in tools if tool.needs_approval}
     for interrupted in _interrupt_calls(tools, draft):
         yield interrupted
     while True:
@@ -91,10 +103,18 @@ async def think(
                     yield event
             if not draft.open_calls():
                 return
+        ready = [index for index, call in draft.open_calls() if call.parked or call.tool not in asking]
+        for index in ready:
+            draft.begin_call(index)
+        if ready:
             yield Checkpoint()
-        async with aclosing(_run_tools(tools, draft)) as endings:
+        async with aclosing(_run_tools(tools, draft, ready)) as endings:
             async for ending in endings:
                 yield ending
+        if waiting := draft.open_calls():
+            for index, _ in waiting:
+                yield CallParked(index, draft.park_call(index))
+            return
         draft.step += 1
         yield Checkpoint()
 
@@ -105,7 +125,7 @@ def _interrupt_calls(tools: Sequence[Tool], draft: Draft) -> list[CallEnded]:
     return [
         CallEnded(index, draft.end_call(index, "INTERRUPTED", None))
         for index, call in draft.open_calls()
-        if call.tool not in repeatable
+        if call.begun and call.tool not in repeatable
     ]
 
 
@@ -166,9 +186,10 @@ def _check_end(reason: str) -> None:
             raise ModelError("CONTEXT_TOO_LONG", "The conversation is too long for the model.", retryable=False)
 
 
-async def _run_tools(tools: Sequence[Tool], draft: Draft) -> AsyncGenerator[CallEnded]:
-    """Run the step's tool calls side by side, telling each end as it comes."""
-    running = {asyncio.create_task(call_tool(tools, call)): index for index, call in draft.open_calls()}
+async def _run_tools(tools: Sequence[Tool], draft: Draft, ready: Sequence[int]) -> AsyncGenerator[CallEnded]:
+    """Run tool calls side by side, telling each end as it comes."""
+    calls = dict(draft.open_calls())
+    running = {asyncio.create_task(call_tool(tools, calls[index])): index for index in ready}
     try:
         while running:
             ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,7 @@
 """What a message consists of, and how it is written down."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 ToolCallStatus = Literal["RUNNING", "AWAITING_APPROVAL", "SUCCEEDED", "FAILED", "DENIED", "INTERRUPTED"]
@@ -38,10 +38,11 @@ class ToolCallPart:
     result: Any = None
     #: The how manieth call of the message to end, from 0; None until then.
     order: int | None = None
+    #: Whether the user was asked to agree to it.
+    parked: bool = False
+    #: Whether it may have run: set, and saved, right before it does.
+    begun: bool = False
     step: int = 0
-
-    def ended(self, status: ToolCallStatus, result: Any, order: int) -> "ToolCallPart":
-        return replace(self, status=status, result=result, order=order)
 
 
 Part = TextPart | ReasoningPart | ToolCallPart
@@ -50,6 +51,11 @@ Part = TextPart | ReasoningPart | ToolCallPart
 def join_text(parts: Iterable[Part]) -> str:
     """The text parts, joined."""
     return "".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def next_order(parts: Iterable[Part]) -> int:
+    """The `order` of the tool call that ends next."""
+    return sum(isinstance(part, ToolCallPart) and part.order is not None for part in parts)
 
 
 def parts_to_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -68,17 +74,8 @@ def _to_json(part: Part) -> dict[str, Any]:
             return {"type": "text", "text": text, "step": step}
         case ReasoningPart(text, signature, data, step):
             return {"type": "reasoning", "text": text, "signature": signature, "data": data, "step": step}
-        case ToolCallPart(id, tool, parameters, status, result, order, step):
-            return {
-                "type": "tool_call",
-                "id": id,
-                "tool": tool,
-                "parameters": parameters,
-                "status": status,
-                "result": result,
-                "order": order,
-                "step": step,
-            }
+        case ToolCallPart():
+            return {"type": "tool_call", **{name: getattr(part, name) for name in ToolCallPart.__slots__}}
 
 
 _TYPES: dict[str, type[Part]] = {"text": TextPart, "reasoning": ReasoningPart, "tool_call": ToolCallPart}

@@ -37,6 +37,8 @@ class Tool:
     call: Callable[[Mapping[str, Any]], Awaitable[Any]]
     #: Whether doing it twice is as good as once, so that it may be begun again after a crash.
     repeatable: bool = False
+    #: Whether the user must agree to each call.
+    needs_approval: bool = False
 
 
 Outcome = tuple[ToolCallStatus, Any]

@@ -65,7 +65,8 @@ UPDATE_CONVERSATION = text("""
         archived_at = case cast(:archived as boolean)
             when true then coalesce(archived_at, now()) when false then null else archived_at end,
         updated_at = now(),
-        revision = revision + 1
+        revision = revision + 1,
+        changed_revision = revision + 1
     where id = :id and owner_id = :owner_id
     returning *
 """)
@@ -87,7 +88,7 @@ async def update_conversation(
 
 
 NAME_CONVERSATION = text("""
-    update conversation set title = :title, revision = revision + 1
+    update conversation set title = :title, revision = revision + 1, changed_revision = revision + 1
     where id = :id and title is null
 """)
 

@@ -74,33 +74,35 @@ def reply(conversation: Conversation, place: Place, parent_id: UUID, key: str | 
 _PLACED = "id, conversation_id, owner_id, parent_id, depth, jump_id, jump_depth, role, status, parts"
 
 INSERT_QUESTION = text(f"""
-    insert into message ({_PLACED}, finished_at, search)
+    insert into message ({_PLACED}, added_revision, changed_revision, finished_at, search)
     values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status, :parts,
-        now(), searchable(:owner_id, :text))
+        :revision, :revision, now(), searchable(:owner_id, :text))
     returning created_at, finished_at
 """).bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - a constant
 
 
-async def insert_question(session: AsyncSession, message: Message) -> None:
+async def insert_question(session: AsyncSession, conversation: Conversation, message: Message) -> None:
+    """Store a question; the conversation must be locked, and `insert_reply` must follow."""
+    conversation.revision += 1
     parameters = message.model_dump(include=set(_PLACED.split(", ")))
-    row = (await session.execute(INSERT_QUESTION, {**parameters, "text": message.parts[0]["text"]})).one()
-    message.created_at, message.finished_at = row
+    parameters |= {"text": message.parts[0]["text"], "revision": conversation.revision}
+    message.created_at, message.finished_at = (await session.execute(INSERT_QUESTION, parameters)).one()
 
 
 # The reply, its run, and the conversation's mark of both, in one round trip.
 INSERT_REPLY = (
     text(f"""
     with reply as (
-        insert into message ({_PLACED}, idempotency_key)
+        insert into message ({_PLACED}, idempotency_key, added_revision, changed_revision)
         values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status,
-            :parts, :idempotency_key)
+            :parts, :idempotency_key, :revision, :revision)
         returning created_at
     ), started as (
-        insert into run (message_id, after_id) values (:id, :after_id)
+        insert into run (message_id, owner_id, after_id) values (:id, :owner_id, :after_id)
     )
-    update conversation set newest_message_id = :id, updated_at = now(), revision = revision + 1
+    update conversation set newest_message_id = :id, updated_at = now(), revision = :revision
     from reply where conversation.id = :conversation_id
-    returning reply.created_at, conversation.updated_at, conversation.revision
+    returning reply.created_at, conversation.updated_at
 """)  # noqa: S608 - a constant
     .bindparams(bindparam("parts", type_=JSON))
     .columns(column("created_at", DateTime(timezone=True)), column("updated_at", DateTime(timezone=True)))
@@ -110,11 +112,34 @@ INSERT_REPLY = (
 async def insert_reply(
     session: AsyncSession, conversation: Conversation, message: Message, after_id: UUID | None
 ) -> None:
-    """Store a reply with its run, which begins when the reply `after_id` has finished."""
+    """Store a reply with its run, which begins when the reply `after_id` is written.
+
+    The conversation must be locked: its revision is counted here.
+    """
+    conversation.revision += 1
     parameters = message.model_dump(include={*_PLACED.split(", "), "idempotency_key"})
-    row = (await session.execute(INSERT_REPLY, {**parameters, "after_id": after_id})).one()
-    message.created_at, conversation.updated_at, conversation.revision = row
+    parameters |= {"after_id": after_id, "revision": conversation.revision}
+    row = (await session.execute(INSERT_REPLY, parameters)).one()
+    message.created_at, conversation.updated_at = row
     conversation.newest_message_id = message.id
+
+
+async def list_changed_messages(
+    session: AsyncSession, owner_id: str, conversation_id: UUID, after: int, until: int, limit: int
+) -> Sequence[Message]:
+    """Messages whose last change lies after one revision and not after another, in that order."""
+    query = (
+        select(Message)
+        .where(
+            Message.owner_id == owner_id,
+            Message.conversation_id == conversation_id,
+            Message.changed_revision > after,
+            Message.changed_revision <= until,
+        )
+        .order_by(col(Message.changed_revision), col(Message.id))
+        .limit(limit)
+    )
+    return (await session.scalars(query)).all()
 
 
 RATE_MESSAGE = text("""
@@ -146,3 +171,28 @@ async def sum_spending(session: AsyncSession, owner_id: str, since: datetime | N
     """Input, output, cache-read and cache-write tokens since a time (default: the start of the UTC day)."""
     row: Any = (await session.execute(SUM_SPENDING, {"owner_id": owner_id, "since": since})).one()
     return int(row[0]), int(row[1]), int(row[2]), int(row[3])
+
+
+SAVE_PARKED = text("""
+    with told as (
+        update conversation set updated_at = now(), revision = revision + 1 where id = :conversation_id
+        returning revision
+    ), resumed as (
+        update run set parked = :waits, lease_until = now() where message_id = :id
+    )
+    update message set
+        parts = :parts, changed_revision = told.revision,
+        status = case when :waits then 'AWAITING_APPROVAL' else 'QUEUED' end
+    from told where message.id = :id
+""").bindparams(bindparam("parts", type_=JSON))
+
+
+async def save_parked(session: AsyncSession, message: Message, parts: list[dict[str, Any]], *, waits: bool) -> None:
+    """Save the user's answer to a parked reply; unless it still `waits`, its run may be claimed again."""
+    parameters = {
+        "id": message.id,
+        "conversation_id": message.conversation_id,
+        "parts": parts,
+        "waits": waits,
+    }
+    await session.execute(SAVE_PARKED, parameters)

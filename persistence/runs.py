@@ -45,21 +45,41 @@ class FinishedReply:
     error_retryable: bool | None = None
 
 
-# Oldest first. A run waits for the reply before it on its branch: the model must see that one whole.
+# Every statement that changes a run locks its conversation first, as sending and deleting do: in one order,
+# nobody waits for each other. And each raises the conversation's revision, by which its followers learn of it.
+
+# An owner's next run comes before another's next but one; among equals the oldest. A run waits for the reply
+# before it on its branch, which the model must see whole, unless that one waits for its user.
 CLAIM_RUNS = text("""
-    with free as (
-        select message_id from run
-        where lease_until <= now()
-            and not exists (select from run earlier where earlier.message_id = run.after_id)
-        order by created_at limit :limit
+    with busy as (
+        select owner_id, count(*) as held from run where lease_until > now() and not parked group by owner_id
+    ), free as (
+        select run.message_id, run.created_at, coalesce(busy.held, 0)
+            + row_number() over (partition by run.owner_id order by run.created_at) as turn
+        from run left join busy on busy.owner_id = run.owner_id
+        where run.lease_until <= now() and not run.parked
+            and not exists (select from run earlier where earlier.message_id = run.after_id and not earlier.parked)
+        order by turn, run.created_at limit :limit
+    ), locked as (
+        select conversation.id from conversation
+        where id in (select conversation_id from message where message.id in (select message_id from free))
+        for update skip locked
+    ), taken as (
+        select run.message_id, message.conversation_id
+        from run join message on message.id = run.message_id join locked on locked.id = message.conversation_id
+        where run.message_id in (select message_id from free) and run.lease_until <= now() and not run.parked
         for update of run skip locked
     ), claimed as (
         update run set attempt = attempt + 1, lease_until = now() + make_interval(secs => :lease)
-        from free where run.message_id = free.message_id
+        from taken where run.message_id = taken.message_id
         returning run.message_id, run.attempt, run.cancel_requested
+    ), told as (
+        update conversation set revision = revision + 1
+        where id in (select conversation_id from taken)
+        returning id, revision
     )
-    update message set status = 'STREAMING', attempt = claimed.attempt
-    from claimed where message.id = claimed.message_id
+    update message set status = 'STREAMING', attempt = claimed.attempt, changed_revision = told.revision
+    from claimed, told where message.id = claimed.message_id and told.id = message.conversation_id
     returning message.id, message.conversation_id, message.owner_id, claimed.attempt, claimed.cancel_requested
 """)
 
@@ -94,28 +114,32 @@ RELEASE_RUN = text("""
 """)
 
 
-async def release_run(connection: AsyncConnection, message_id: UUID, attempt: int) -> None:
-    await connection.execute(RELEASE_RUN, {"id": message_id, "attempt": attempt})
+async def release_run(connection: AsyncConnection, run: ClaimedRun) -> None:
+    await connection.execute(RELEASE_RUN, {"id": run.message_id, "attempt": run.attempt})
 
 
-# A run that nobody has begun ends here; of one that is being written, the runner is asked to end it.
+# A run that nobody has begun ends here; of one that is being written, the runner is asked to end it; one that
+# waits for its user is claimed once more, to be ended.
 REQUEST_CANCEL = text("""
-    with idle as (
-        delete from run using message
-        where run.message_id = :id and message.id = run.message_id and message.owner_id = :owner_id
-            and run.lease_until <= now()
+    with locked as (
+        select conversation.id from conversation join message on message.conversation_id = conversation.id
+        where message.id = :id and message.owner_id = :owner_id
+        for update of conversation
+    ), idle as (
+        delete from run using locked
+        where run.message_id = :id and run.attempt = 0 and run.lease_until <= now()
         returning run.message_id
-    ), stopped as (
-        update message set status = 'STOPPED', finished_at = now()
-        from idle where message.id = idle.message_id
-        returning message.conversation_id
-    ), noted as (
+    ), told as (
         update conversation set updated_at = now(), revision = revision + 1
-        from stopped where conversation.id = stopped.conversation_id
+        from idle where conversation.id = (select id from locked)
+        returning revision
+    ), stopped as (
+        update message set status = 'STOPPED', finished_at = now(), changed_revision = told.revision
+        from told where message.id = :id
     )
-    update run set cancel_requested = true from message
-    where run.message_id = :id and message.id = run.message_id and message.owner_id = :owner_id
-        and run.lease_until > now()
+    update run set cancel_requested = true, parked = false,
+        lease_until = case when parked then now() else lease_until end
+    from locked where run.message_id = :id and not exists (select from idle)
 """)
 
 
@@ -156,41 +180,69 @@ async def save_step(
     return bool((await connection.execute(SAVE_STEP, parameters)).rowcount)
 
 
+PARK_RUN = text("""
+    with locked as (
+        select id from conversation where id = :conversation_id for update
+    ), parked as (
+        update run set parked = true from locked
+        where message_id = :id and attempt = :attempt
+        returning message_id
+    ), told as (
+        update conversation set updated_at = now(), revision = revision + 1
+        from parked where conversation.id = :conversation_id
+        returning revision
+    )
+    update message set status = 'AWAITING_APPROVAL', changed_revision = told.revision
+    from told where message.id = :id
+""")
+
+
+async def park_run(connection: AsyncConnection, run: ClaimedRun) -> bool:
+    """Let a run wait for its user, held by nobody; False if another attempt has taken over."""
+    parameters = {"id": run.message_id, "conversation_id": run.conversation_id, "attempt": run.attempt}
+    return bool((await connection.execute(PARK_RUN, parameters)).rowcount)
+
+
 FINISH_REPLY = text("""
-    with ended as (
-        delete from run where message_id = :id and attempt = :attempt returning message_id
+    with locked as (
+        select id from conversation where id = :conversation_id for update
+    ), ended as (
+        delete from run using locked where message_id = :id and attempt = :attempt returning message_id
+    ), told as (
+        update conversation set
+            updated_at = now(), revision = revision + 1,
+            input_tokens = conversation.input_tokens + :input_tokens,
+            output_tokens = conversation.output_tokens + :output_tokens,
+            cache_read_tokens = conversation.cache_read_tokens + :cache_read_tokens,
+            cache_write_tokens = conversation.cache_write_tokens + :cache_write_tokens
+        from ended where conversation.id = :conversation_id
+        returning revision, title is null as untitled
     ), saved as (
         update message set
             status = :status, parts = :parts, model = :model, finished_at = now(),
-            search = searchable(owner_id, :text),
+            search = searchable(owner_id, :text), changed_revision = told.revision,
             error_code = :error_code, error_message = :error_message, error_retryable = :error_retryable,
             input_tokens = :input_tokens, output_tokens = :output_tokens,
             cache_read_tokens = :cache_read_tokens, cache_write_tokens = :cache_write_tokens
-        from ended where message.id = ended.message_id
-        returning message.conversation_id, message.owner_id
+        from told where message.id = :id
+        returning message.owner_id
     ), spent as (
         insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
         select owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens from saved
     )
-    update conversation set
-        updated_at = now(), revision = revision + 1,
-        input_tokens = conversation.input_tokens + :input_tokens,
-        output_tokens = conversation.output_tokens + :output_tokens,
-        cache_read_tokens = conversation.cache_read_tokens + :cache_read_tokens,
-        cache_write_tokens = conversation.cache_write_tokens + :cache_write_tokens
-    from saved where conversation.id = saved.conversation_id
-    returning conversation.title is null
+    select untitled from told
 """).bindparams(bindparam("parts", type_=JSON))
 
 
-async def finish_reply(connection: AsyncConnection, message_id: UUID, attempt: int, end: FinishedReply) -> bool | None:
+async def finish_reply(connection: AsyncConnection, run: ClaimedRun, end: FinishedReply) -> bool | None:
     """Save a reply for good and end its run.
 
     Tells whether its conversation wants a title; None if another attempt has taken over, or it was deleted.
     """
     parameters = {
-        "id": message_id,
-        "attempt": attempt,
+        "id": run.message_id,
+        "conversation_id": run.conversation_id,
+        "attempt": run.attempt,
         "status": end.status,
         "parts": end.parts,
         "text": end.text,

@@ -49,8 +49,10 @@ class Conversation(SQLModel, table=True):
     archived_at: datetime | None = None
     #: Where the branch ends that is shown when none is asked for.
     newest_message_id: UUID | None = None
-    #: Raised by each change, under this row's lock.
+    #: Raised by each change of it or of a message, under this row's lock.
     revision: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    #: The revision at which it changed itself.
+    changed_revision: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     #: What its replies cost so far; kept here so that a long conversation is not summed for each page.
     input_tokens: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     output_tokens: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
@@ -69,7 +71,7 @@ class Message(SQLModel, table=True):
             name="message_status",
         ),
         CheckConstraint("rating in ('UP', 'DOWN')", name="message_rating"),
-        Index("message_of_conversation", "conversation_id"),
+        Index("message_by_change", "conversation_id", "changed_revision"),
         Index(
             "message_idempotency_key",
             "owner_id",
@@ -113,6 +115,9 @@ class Message(SQLModel, table=True):
     rating_comment: str | None = Field(default=None, sa_type=Text)
     #: Of a reply: the key of the mutation that asked for it, unique per owner.
     idempotency_key: str | None = Field(default=None, sa_type=Text)
+    #: The revisions of its conversation at which it was added, and at which its status changed last.
+    added_revision: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    changed_revision: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     created_at: datetime = Field(default=None, sa_column_kwargs=_NOW)
     finished_at: datetime | None = None
 
@@ -124,12 +129,15 @@ class Run(SQLModel, table=True):
     __table_args__ = (Index("run_by_age", "created_at"),)
 
     message_id: UUID = Field(primary_key=True, sa_column_args=[ForeignKey("message.id", ondelete="CASCADE")])
-    #: The reply before it on its branch: as long as that one runs, this one waits.
+    owner_id: str = Field(sa_type=Text)
+    #: The reply before it on its branch: as long as that one is written, this one waits.
     after_id: UUID | None = None
     #: Fences every write of a runner: one that lost its lease has an older number.
     attempt: int = Field(default=0, sa_column_kwargs=_ZERO)
     #: Free to be claimed once this has passed, by the database's clock.
     lease_until: datetime = Field(default=None, sa_column_kwargs=_NOW)
+    #: True while it waits for the user's word on a tool call: then nobody may claim it.
+    parked: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     cancel_requested: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(default=None, sa_column_kwargs=_NOW)
 

@@ -47,6 +47,7 @@ async def update_conversation(context: Context, id: UUID, changes: dict[str, Any
         changed = await conversations.update_conversation(session, context.owner_id, id, changes=changes)
     if changed is None:
         raise Forbidden
+    context.worker.live.notify(id)
     return changed
 
 
@@ -58,4 +59,5 @@ async def delete_conversation(context: Context, id: UUID) -> UUID:
         raise Forbidden
     for message_id in running:
         context.worker.lose_reply(message_id)
+    context.worker.live.notify(id)
     return id

@@ -41,12 +41,3 @@ class RateLimited(Refusal):
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"Too many messages. Try again in {retry_after} s.")
         self.retry_after = retry_after
-
-
-class NotYet(Refusal):
-    """Part of the contract that this version does not serve."""
-
-    code = "BAD_USER_INPUT"
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not available in this version.")

@@ -61,7 +61,7 @@ class Exchange:
     reply: MessageState
 
 
-async def _states(context: Context, rows: Sequence[Message]) -> list[MessageState]:
+async def add_live_state(context: Context, rows: Sequence[Message]) -> list[MessageState]:
     """The rows, with the text so far of replies under way: text, parts and cursor are of one moment."""
     states = []
     for row in rows:
@@ -77,7 +77,7 @@ async def load_messages(context: Context, ids: Sequence[UUID]) -> list[MessageSt
     """The caller's messages with these ids, in their order; None for what is not theirs."""
     async with context.database.session() as session:
         rows = await messages.find_owned_messages(session, context.owner_id, ids)
-    by_id = {state.row.id: state for state in await _states(context, rows)}
+    by_id = {state.row.id: state for state in await add_live_state(context, rows)}
     return [by_id.get(id) for id in ids]
 
 
@@ -99,7 +99,7 @@ async def load_versions(context: Context, keys: Sequence[tuple[UUID, str]]) -> l
     async with context.database.session() as session:
         siblings = await messages.find_owned_siblings(session, context.owner_id, {group for group, _ in keys})
     versions: dict[tuple[UUID, str], list[MessageState]] = {key: [] for key in keys}
-    for state in await _states(context, siblings):
+    for state in await add_live_state(context, siblings):
         if (found := versions.get(sibling_key(state.row))) is not None:
             found.append(state)
     return [versions[key] for key in keys]
@@ -115,7 +115,7 @@ async def load_branches(
         pages = await branches.fetch_branches(session, context.owner_id, asked)
     homes = {row.id: row.conversation_id for row in rows}
     return [
-        Page(await _states(context, page.rows), page.has_previous, page.has_next)
+        Page(await add_live_state(context, page.rows), page.has_previous, page.has_next)
         if branch.leaf_id is None or homes.get(branch.leaf_id) == branch.conversation_id
         else Forbidden()
         for (branch, _), page in zip(asked, pages, strict=True)
@@ -143,7 +143,7 @@ async def send_message(
             exchange = await _insert_exchange(session, context.owner_id, text, conversation_id, parent_id, key)
     except IntegrityError as error:
         return await _exchange_of_race(context, key, error)
-    context.worker.wake()
+    _announce(context, conversation_id=exchange.conversation.id)
     return exchange
 
 
@@ -170,7 +170,7 @@ async def _insert_exchange(
         if above[0].depth % 2 == 0:
             raise BadUserInput("input.parentId", "must be a reply: a question follows a reply, or nothing")
     question = messages.question(conversation, branches.place_below(above, new_id()), parent_id, text)
-    await messages.insert_question(session, question)
+    await messages.insert_question(session, conversation, question)
     reply = messages.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
     await messages.insert_reply(session, conversation, reply, after_id=parent_id)
     return Exchange(conversation, MessageState(question), MessageState(reply))
@@ -200,8 +200,14 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
             await messages.insert_reply(session, conversation, reply, after_id=question.row.parent_id)
     except IntegrityError as error:
         return await _exchange_of_race(context, key, error)
-    context.worker.wake()
+    _announce(context, conversation_id=conversation.id)
     return Exchange(conversation, question, MessageState(reply))
+
+
+def _announce(context: Context, conversation_id: UUID) -> None:
+    """After the commit: hint at the new run, and at the change of the conversation."""
+    context.worker.wake()
+    context.worker.live.notify(conversation_id)
 
 
 async def _lock(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Conversation:
@@ -228,7 +234,7 @@ async def _find_exchange(context: Context, key: str | None) -> Exchange | None:
             return None
         [conversation] = await conversations.find_owned_conversations(session, context.owner_id, [row.conversation_id])
     question = await load_message(context, row.parent_id)
-    [reply] = await _states(context, [row])
+    [reply] = await add_live_state(context, [row])
     return Exchange(conversation, question, reply)
 
 
@@ -248,6 +254,7 @@ async def stop_message(context: Context, id: UUID) -> MessageState:
     async with context.database.connection() as connection:
         await runs.request_cancel(connection, context.owner_id, id)
     context.worker.stop_reply(id)
+    _announce(context, state.row.conversation_id)
     await wait_for_end(context.worker.live, id, lambda: load_saved(context, id), STOP_TIMEOUT)
     return await load_message(context, id)
 
@@ -267,7 +274,7 @@ async def rate_message(context: Context, id: UUID, rating: str | None, comment: 
         row = await messages.rate_message(session, context.owner_id, id, rating, comment)
     if row is None:
         raise Forbidden
-    [state] = await _states(context, [row])
+    [state] = await add_live_state(context, [row])
     return state
 
 

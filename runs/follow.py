@@ -11,6 +11,8 @@ from runs.log import LogEvent, LogReader, StreamRestarted, events_after, write_l
 
 #: Seconds after which a reader looks at the rows although nobody woke it.
 POLL_INTERVAL = 1.0
+#: So many looks in vain, and a reader asks the row whether the live state is still the newest.
+QUIET_POLLS = 5
 #: Seconds between two pieces for one reader: the first token goes out at once, later ones together.
 PACE = 0.025
 
@@ -78,9 +80,20 @@ class _Reader:
             events.append(ReplyFinished(self._position))
         return News(slice.attempt, events)
 
-    def rewind(self) -> None:
-        """Go by position, no longer by bytes: the next slice is a whole log from elsewhere."""
+    def take_saved(self, saved: SavedReply) -> News:
+        """As `take`, from the row: of a reply that still runs, it may have less than was read live."""
+        whole = LiveSlice(saved.attempt, saved.restarts, write_log(saved.parts), ended=not saved.running)
+        if saved.running:
+            log = LogReader()
+            log.read(whole.data)
+            if saved.attempt < self.attempt or self._position > log.position:
+                return News(self.attempt, ())
         self._log = None
+        news = self.take(whole)
+        if saved.running:
+            # A live log has the same positions, but not the same bytes: it is entered anew.
+            self._log, self.offset = None, 0
+        return news
 
     def _enter(self, slice: LiveSlice, log: LogReader) -> list[LogEvent | StreamRestarted]:
         """Find the place in a log that is new to this reader."""
@@ -111,23 +124,24 @@ async def follow_reply(
     `load` gives the saved reply, or raises where the reader may not see it (any more). Raises `InvalidCursor`.
     """
     reader = _Reader(cursor)
+    quiet = 0
     with live.watch(message_id) as watch:
         saved = await load()
         while True:
             slice = await live.read(message_id, reader.attempt, reader.offset) if saved.running else None
-            if slice is None and saved.running:
-                await watch.changed(POLL_INTERVAL)
-                saved = await load()
-                continue
-            if slice is None:
-                reader.rewind()
-                slice = LiveSlice(saved.attempt, saved.restarts, write_log(saved.parts), ended=True)
-            news = reader.take(slice)
+            if slice is not None and slice.attempt < saved.attempt:
+                # Left behind by a writer that died.
+                slice = None
+            # No live state: finished, parked, between two writers, or written where this node cannot see it.
+            news = reader.take_saved(saved) if slice is None else reader.take(slice)
             if news.events:
                 yield news
-            if slice.ended:
+            if not saved.running or (slice is not None and slice.ended):
                 return
+            quiet = 0 if news.events else quiet + 1
             await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
+            if slice is None or quiet >= QUIET_POLLS:
+                saved, quiet = await load(), 0
 
 
 async def wait_for_end(

@@ -7,7 +7,7 @@ of text, plus one for each record; unlike a place in the bytes it does not depen
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -46,6 +46,13 @@ class ToolCallStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallAwaitingApproval:
+    position: int
+    part: int
+    call: ToolCallPart
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallFinished:
     position: int
     part: int
@@ -60,7 +67,7 @@ class StreamRestarted:
     part: int
 
 
-LogEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallFinished
+LogEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallAwaitingApproval | ToolCallFinished
 
 
 def utf16_length(text: str) -> int:
@@ -80,6 +87,10 @@ def start_call(call: ToolCallPart) -> bytes:
     return _record(["call", *parts_to_json([call])])
 
 
+def park_call(part: int, call: ToolCallPart) -> bytes:
+    return _record(["parked", part, *parts_to_json([call])])
+
+
 def finish_call(part: int, call: ToolCallPart) -> bytes:
     return _record(["result", part, *parts_to_json([call])])
 
@@ -96,8 +107,12 @@ def write_log(parts: Sequence[Part]) -> bytes:
         step = list(enumerate(group, index))
         index += len(step)
         chunks += [_begin(part) for _, part in step]
-        ended = [(i, part) for i, part in step if isinstance(part, ToolCallPart) and part.order is not None]
-        chunks += [finish_call(i, call) for i, call in sorted(ended, key=lambda pair: pair[1].order or 0)]
+        calls = [(i, part) for i, part in step if isinstance(part, ToolCallPart)]
+        ended = sorted(((i, call) for i, call in calls if call.order is not None), key=lambda pair: pair[1].order or 0)
+        # The user is asked once the other calls of the step have ended.
+        chunks += [finish_call(i, call) for i, call in ended if not call.parked]
+        chunks += [park_call(i, _as_parked(call)) for i, call in calls if call.parked]
+        chunks += [finish_call(i, call) for i, call in ended if call.parked]
     return b"".join(chunks)
 
 
@@ -107,8 +122,12 @@ def _begin(part: Part) -> bytes:
             return begin_text() + text.encode()
         case ReasoningPart(text):
             return begin_reasoning() + text.encode()
-        case ToolCallPart(id, tool, parameters, step=step):
-            return start_call(ToolCallPart(id, tool, parameters, step=step))
+        case ToolCallPart():
+            return start_call(replace(part, status="RUNNING", result=None, order=None, parked=False, begun=False))
+
+
+def _as_parked(call: ToolCallPart) -> ToolCallPart:
+    return replace(call, status="AWAITING_APPROVAL", result=None, order=None)
 
 
 class LogReader:
@@ -153,6 +172,8 @@ class LogReader:
         before = self.position
         self.position += 1
         kind = record[0]
+        if kind == "parked":
+            return ToolCallAwaitingApproval(self.position, record[1], _call(record[2]))
         if kind == "result":
             return ToolCallFinished(self.position, record[1], _call(record[2]))
         self._part_starts.append(before)
@@ -196,7 +217,11 @@ def read_parts(log: bytes) -> tuple[list[Part], int]:
                 found[part] = TextPart(text)
             case ReasoningDelta(part=part, text=text):
                 found[part] = ReasoningPart(text)
-            case ToolCallStarted(part=part, call=call) | ToolCallFinished(part=part, call=call):
+            case (
+                ToolCallStarted(part=part, call=call)
+                | ToolCallAwaitingApproval(part=part, call=call)
+                | ToolCallFinished(part=part, call=call)
+            ):
                 found[part] = call
     # Reasoning that the model keeps to itself is a part without text.
     count = reader.part_at(reader.position)

@@ -15,6 +15,7 @@ from agent.history import PastMessage, build_history
 from agent.loop import (
     AgentEvent,
     CallEnded,
+    CallParked,
     CallStarted,
     Checkpoint,
     PartAdded,
@@ -33,7 +34,7 @@ from persistence.database import Database, is_unreachable
 from persistence.pages import Window
 from persistence.runs import ClaimedRun, FinishedReply
 from runs.live import LiveReplies
-from runs.log import LogReader, begin_reasoning, begin_text, finish_call, start_call, write_log
+from runs.log import LogReader, begin_reasoning, begin_text, finish_call, park_call, start_call, write_log
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class Agent:
     history_messages: int
     #: How often a reply may call the model.
     max_steps: int
+    #: How many nodes may die of a reply before it is given up.
+    max_attempts: int
 
 
 class LostRun(Exception):
@@ -73,6 +76,7 @@ class Turn:
         self._draft = Draft()
         self._restarts: Sequence[int] = ()
         self._part = -1
+        self._parked: list[CallParked] = []
         self._thinking: asyncio.Task[None] | None = None
         self._ending: Literal["stopped", "lost", "handed over"] | None = "stopped" if run.cancel_requested else None
 
@@ -96,20 +100,17 @@ class Turn:
             self._thinking.cancel()
 
     async def write(self) -> None:
-        """Do it all. Returns when the reply is saved, lost or handed over; raises nothing."""
+        """Do it all. Returns when the reply is saved, parked, handed over or lost; raises nothing."""
         try:
             history = await self._begin()
-            end = await self._think(history)
-            if end is None:
-                await self._save(lambda c: runs.release_run(c, self.run.message_id, self.run.attempt))
-                self._live.drop(self.run.message_id, self.run.attempt)
-                return
-            untitled = await self._save(lambda c: runs.finish_reply(c, self.run.message_id, self.run.attempt, end))
-            if untitled is None:
-                raise LostRun
-            self._live.end(self.run.message_id, self.run.attempt)
-            if untitled and end.status == "COMPLETE":
-                await self._name_conversation(history, end.text)
+            error = await self._think(history)
+            stopped = self._thinking is None or self._thinking.cancelled()
+            if stopped and error is None and self._ending == "handed over":
+                await self._hand_over()
+            elif self._parked and not stopped and error is None:
+                await self._park()
+            else:
+                await self._finish(history, error, "STOPPED" if stopped else "COMPLETE")
         except LostRun:
             logger.warning("run %s, attempt %d: lost", self.run.message_id, self.run.attempt)
             self._live.drop(self.run.message_id, self.run.attempt)
@@ -147,29 +148,34 @@ class Turn:
         self._live.begin(self.run.message_id, self.run.attempt, self._restarts, log)
         return history
 
-    async def _think(self, history: Sequence[tables.Message]) -> FinishedReply | None:
-        """Let the agent write; gives how the reply ended, or None where it goes on elsewhere."""
-        error: ModelError | None = None
-        if self._ending is None:
-            self._thinking = asyncio.create_task(self._follow_agent(history))
-            await asyncio.wait([self._thinking])
-            failure = None if self._thinking.cancelled() else self._thinking.exception()
-            if isinstance(failure, LostRun):
-                raise failure
-            if isinstance(failure, ModelError):
-                logger.warning("run %s: %s: %s (%r)", self.run.message_id, failure.code, failure, failure.__cause__)
-                error = failure
-            elif failure is not None:
-                logger.error("run %s failed", self.run.message_id, exc_info=failure)
-                error = ModelError("INTERNAL", "Something went wrong on the server.", retryable=True)
+    async def _think(self, history: Sequence[tables.Message]) -> ModelError | None:
+        """Let the agent write until it is done, stopped or failed; gives the failure."""
+        if self.run.attempt > self._agent.max_attempts:
+            return ModelError("INTERNAL", "The server failed too often while it wrote this reply.", retryable=True)
+        if self._ending is not None:
+            return None
+        self._thinking = asyncio.create_task(self._follow_agent(history))
+        await asyncio.wait([self._thinking])
         if self._ending == "lost":
             raise LostRun
-        stopped = self._thinking is None or self._thinking.cancelled()
-        if stopped and self._ending == "handed over":
-            return None
+        match None if self._thinking.cancelled() else self._thinking.exception():
+            case None:
+                return None
+            case LostRun() as lost:
+                raise lost
+            case ModelError() as error:
+                logger.warning("run %s: %s: %s (%r)", self.run.message_id, error.code, error, error.__cause__)
+                return error
+            case failure:
+                logger.error("run %s failed", self.run.message_id, exc_info=failure)
+                return ModelError("INTERNAL", "Something went wrong on the server.", retryable=True)
+
+    async def _finish(
+        self, history: Sequence[tables.Message], error: ModelError | None, status: Literal["STOPPED", "COMPLETE"]
+    ) -> None:
         self._interrupt_calls()
-        return FinishedReply(
-            status="FAILED" if error else "STOPPED" if stopped else "COMPLETE",
+        end = FinishedReply(
+            status="FAILED" if error else status,
             parts=parts_to_json(self._draft.parts),
             text=join_text(self._draft.parts),
             model=self._draft.model,
@@ -178,6 +184,29 @@ class Turn:
             error_message=error.message if error else None,
             error_retryable=error.retryable if error else None,
         )
+        untitled = await self._save(lambda connection: runs.finish_reply(connection, self.run, end))
+        if untitled is None:
+            raise LostRun
+        self._live.end(self.run.message_id, self.run.attempt)
+        self._live.notify(self.run.conversation_id)
+        if untitled and end.status == "COMPLETE":
+            await self._name_conversation(history, end.text)
+            self._live.notify(self.run.conversation_id)
+
+    async def _park(self) -> None:
+        """Leave the reply to its user: no node holds it until every call is answered."""
+        await self._save_step()
+        if not await self._save(lambda connection: runs.park_run(connection, self.run)):
+            raise LostRun
+        # Only now: whoever is told may answer at once.
+        for parked in self._parked:
+            self._append(park_call(parked.part, parked.call))
+        self._live.drop(self.run.message_id, self.run.attempt)
+        self._live.notify(self.run.conversation_id)
+
+    async def _hand_over(self) -> None:
+        await self._save(lambda connection: runs.release_run(connection, self.run))
+        self._live.drop(self.run.message_id, self.run.attempt)
 
     async def _follow_agent(self, history: Sequence[tables.Message]) -> None:
         agent = self._agent
@@ -208,11 +237,17 @@ class Turn:
             case CallStarted(part, call):
                 data = start_call(call)
             case CallEnded(part, call):
-                self._live.append(self.run.message_id, self.run.attempt, finish_call(part, call))
+                self._append(finish_call(part, call))
+                return
+            case CallParked():
+                self._parked.append(event)
                 return
             case Checkpoint():
                 return
         self._part = part
+        self._append(data)
+
+    def _append(self, data: bytes) -> None:
         self._live.append(self.run.message_id, self.run.attempt, data)
 
     def _interrupt_calls(self) -> None:

@@ -53,7 +53,7 @@ class Conversation(Node):
 
     @strawberry.field(description="Where conversationStream goes on from this state, without a gap.")
     def cursor(self) -> str:
-        return revision_cursor(self.row)
+        return revision_cursor(self.row.id, self.row.revision)
 
     @classmethod
     def from_row(cls, row: tables.Conversation) -> "Conversation":

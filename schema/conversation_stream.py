@@ -1,9 +1,13 @@
 """The events of a conversation."""
 
+from uuid import UUID
+
 import strawberry
 
+from resolvers.conversation_streams import ConversationEvent, ConversationGone, ConversationNews, MessageNews
 from schema.conversation import Conversation
 from schema.message import Message
+from schema.scalars import revision_cursor
 
 
 @strawberry.interface
@@ -32,3 +36,16 @@ class ConversationDeleted(ConversationStreamEvent):
 
 
 EVENTS = (MessageAdded, MessageChanged, ConversationChanged, ConversationDeleted)
+
+
+def convert_event(id: UUID, event: ConversationEvent) -> ConversationStreamEvent:
+    """An event of a conversation, as the contract has it."""
+    cursor = revision_cursor(id, event.revision)
+    match event:
+        case MessageNews(_, kind, state):
+            change = MessageAdded if kind == "added" else MessageChanged
+            return change(cursor=cursor, message=Message.of(state))
+        case ConversationNews(_, conversation):
+            return ConversationChanged(cursor=cursor, conversation=Conversation.from_row(conversation))
+        case ConversationGone():
+            return ConversationDeleted(cursor=cursor, conversation_id=strawberry.ID(str(id)))

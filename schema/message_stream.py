@@ -85,6 +85,8 @@ async def convert_news(caller: Context, cursors: StreamCursors, news: News) -> l
                 converted.append(ReasoningDelta(cursor=cursor, part=part, offset=offset, text=text))
             case log.ToolCallStarted(_, part, call):
                 converted.append(ToolCallStarted(cursor=cursor, part=part, tool_call=ToolCallPart.of(call)))
+            case log.ToolCallAwaitingApproval(_, part, call):
+                converted.append(ToolCallAwaitingApproval(cursor=cursor, part=part, tool_call=ToolCallPart.of(call)))
             case log.ToolCallFinished(_, part, call):
                 converted.append(ToolCallFinished(cursor=cursor, part=part, tool_call=ToolCallPart.of(call)))
             case log.StreamRestarted(_, part):

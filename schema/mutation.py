@@ -5,8 +5,7 @@ from uuid import UUID
 
 import strawberry
 
-from resolvers import conversations, messages, tasks
-from resolvers.errors import NotYet
+from resolvers import approvals, conversations, messages, tasks
 from resolvers.messages import Newest
 from schema.context import Info
 from schema.conversation import (
@@ -86,8 +85,14 @@ class Mutation:
 
     @strawberry.mutation(description="Answers a tool call that awaits approval; the reply then goes on.")
     async def resolve_tool_call(self, info: Info, input: ResolveToolCallInput) -> ResolveToolCallPayload:
-        await messages.load_message(info.context.caller, parse_id("input.messageId", input.message_id))
-        raise NotYet("resolveToolCall")
+        state = await approvals.resolve_tool_call(
+            info.context.caller,
+            parse_id("input.messageId", input.message_id),
+            input.tool_call_id,
+            approve=input.approve,
+            note=input.note,
+        )
+        return ResolveToolCallPayload(message=Message.of(state))
 
     @strawberry.mutation
     async def rate_message(self, info: Info, input: RateMessageInput) -> RateMessagePayload:
@@ -133,7 +138,7 @@ class Mutation:
         row = await tasks.update_task(info.context.caller, id, {"done": input.done})
         return CompleteTaskPayload(task=Task.from_row(row))
 
-    @strawberry.mutation(metadata=offered("Delete a task of the user's for good."))
+    @strawberry.mutation(metadata=offered("Delete a task of the user's for good.", needs_approval=True))
     async def delete_task(self, info: Info, input: DeleteTaskInput) -> DeleteTaskPayload:
         await tasks.delete_task(info.context.caller, parse_id("input.id", input.id))
         return DeleteTaskPayload(deleted_id=input.id)

@@ -127,9 +127,23 @@ class StreamCursors:
             raise BadUserInput("after", "is not a cursor of this message") from None
 
 
-def revision_cursor(conversation: Conversation) -> str:
-    """Where the conversation's stream goes on from this state."""
-    return _encode(["r", _tag(conversation.id), conversation.revision])
+def revision_cursor(conversation_id: UUID, revision: int) -> str:
+    """Where the conversation's stream goes on after a revision."""
+    return _encode(["r", _tag(conversation_id), revision])
+
+
+def read_revision_cursor(conversation_id: UUID, cursor: str) -> int:
+    """The revision that a cursor of a conversation's stream means. Raises `BadUserInput`."""
+
+    def read(kind: str, tag: int, revision: int) -> int:
+        _expect((kind, tag), ("r", _tag(conversation_id)))
+        _expect(type(revision) is int and 0 <= revision < 2**63, True)
+        return revision
+
+    try:
+        return _decode("after", cursor, read)
+    except BadUserInput:
+        raise BadUserInput("after", "is not a cursor of this conversation") from None
 
 
 def _tag(id: UUID) -> int:

@@ -5,14 +5,13 @@ from contextlib import aclosing
 
 import strawberry
 
-from resolvers.errors import NotYet
+from resolvers.conversation_streams import follow_conversation
 from resolvers.streams import follow_message
 from runs.follow import Cursor
 from schema.context import Info
-from schema.conversation import load_conversation
-from schema.conversation_stream import ConversationStreamEvent
+from schema.conversation_stream import ConversationStreamEvent, convert_event
 from schema.message_stream import MessageStreamEvent, convert_news
-from schema.scalars import StreamCursors, parse_id
+from schema.scalars import StreamCursors, parse_id, read_revision_cursor
 
 
 @strawberry.type
@@ -43,8 +42,8 @@ messages added, messages that changed status, the conversation itself. Tokens co
     async def conversation_stream(
         self, info: Info, conversation_id: strawberry.ID, after: str | None = None
     ) -> AsyncGenerator[ConversationStreamEvent]:
-        await load_conversation(info, parse_id("conversationId", conversation_id))
-        events: list[ConversationStreamEvent] = []
-        for event in events:
-            yield event
-        raise NotYet("conversationStream")
+        id = parse_id("conversationId", conversation_id)
+        revision = None if after is None else read_revision_cursor(id, after)
+        async with aclosing(follow_conversation(info.context.caller, id, revision)) as stream:
+            async for event in stream:
+                yield convert_event(id, event)

@@ -41,11 +41,15 @@ class Offer:
 
     description: str
     repeatable: bool
+    needs_approval: bool
 
 
-def offered(description: str, *, repeatable: bool = False) -> dict[str, Offer]:
-    """Metadata that makes a field a tool; `repeatable` if doing it twice is as good as once."""
-    return {"tool": Offer(description, repeatable)}
+def offered(description: str, *, repeatable: bool = False, needs_approval: bool = False) -> dict[str, Offer]:
+    """Metadata that makes a field a tool.
+
+    `repeatable` if doing it twice is as good as once; `needs_approval` if the user must agree to each call.
+    """
+    return {"tool": Offer(description, repeatable, needs_approval)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Toolbox:
                 parameters=field.parameters,
                 call=partial(self._call, field, owner_id),
                 repeatable=field.offer.repeatable,
+                needs_approval=field.offer.needs_approval,
             )
             for field in self._fields
         ]

@@ -60,6 +60,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         toolbox=Toolbox(schema, lambda owner_id: RequestContext(caller(owner_id))).tools_of,
         history_messages=settings.history_messages,
         max_steps=settings.max_steps,
+        max_attempts=settings.max_attempts,
     )
 
     def start_turn(run: ClaimedRun) -> Turn:

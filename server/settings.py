@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     rate_limit: int = Field(default=10, ge=1)
     runs_per_node: int = Field(default=1000, ge=1)
+    max_attempts: int = Field(default=5, ge=1)
     lease_seconds: float = Field(default=10, gt=0.5)
     grace_seconds: float = Field(default=20, ge=0)
     rehearsal_tokens_per_second: float = Field(default=40, ge=0)

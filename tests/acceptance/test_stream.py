@@ -22,8 +22,8 @@ def long_text(seed: int, count: int) -> tuple[str, ...]:
 async def test_fifty_disconnects_and_resumes_at_random_cursors_lose_and_double_nothing(
     ann: Client, model: ScriptedModel
 ) -> None:
-    tokens = long_text(1, 1500)
-    model.script(Answer([Text("".join(tokens), tokens=tokens)], tokens_per_second=250))
+    tokens = long_text(1, 2000)
+    model.script(Answer([Text("".join(tokens), tokens=tokens)], tokens_per_second=200))
     choose = random.Random(2)
     sent = await ann.send("Write a long text.")
     reading = Reading()
