@@ -33,7 +33,7 @@ class Database:
             pool_timeout=10,
             json_serializer=_to_json,
             json_deserializer=orjson.loads,
-            connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10},
+            connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10, "command_timeout": 30},
         )
         # One statement needs no BEGIN and COMMIT around it.
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -58,6 +58,11 @@ class Database:
             session.begin(),
         ):
             yield session
+
+    async def ping(self) -> None:
+        """Raise what `is_unreachable` knows where PostgreSQL does not answer."""
+        async with self.connection() as connection:
+            await connection.execute(text("select 1"))
 
     async def migrate(self) -> None:
         """Bring the tables to the newest version; several nodes may call it at once."""

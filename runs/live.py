@@ -4,11 +4,14 @@ Level-triggered: a reader holds only how far it has read, and takes everything n
 twice, or while it is busy, costs it nothing, and a slow one gets larger pieces, never a backlog.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
+
+#: What one node tells the workers of all others: there is a run to take; stop, or give up, a reply if it is yours.
+Signal = Literal["wake", "stop", "lose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,26 @@ class LiveReplies(Protocol):
         """The attempt is given up: its live state goes at once, and readers are woken to read the saved one."""
         ...
 
-    def notify(self, message_id: UUID) -> None:
-        """Wake the reply's readers: what is saved of it has changed."""
+    def notify(self, id: UUID) -> None:
+        """Wake who watches a reply or a conversation, on every node: what is saved of it has changed."""
+        ...
+
+    def signal(self, signal: Signal, message_id: UUID) -> None:
+        """Tell the workers of the other nodes; it may get lost."""
+        ...
+
+    def on_signal(self, listener: Callable[[Signal, UUID], None]) -> None:
+        """Whom to tell what other nodes signal."""
         ...
 
     async def read(self, message_id: UUID, attempt: int, offset: int) -> LiveSlice | None:
         """What a reader of `attempt` has not read yet, `offset` bytes on; None where nothing is live."""
         ...
 
-    def watch(self, message_id: UUID) -> AbstractContextManager[Watch]:
-        """Watch a reply, whether it is live already or not: what changes from now on is not missed."""
+    def watch(self, id: UUID) -> AbstractContextManager[Watch]:
+        """Watch a reply or a conversation: what changes from now on is not missed."""
         ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...

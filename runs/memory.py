@@ -1,19 +1,21 @@
 """Live state in the memory of one process."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from runs.live import LiveSlice
+from runs.live import LiveSlice, Signal
 
 #: Seconds that the live state of a saved reply stays for readers to finish; later ones read the saved reply.
 LINGER = 10.0
 
 
 @dataclass(slots=True)
-class _Log:
+class Log:
+    """What is live of one reply."""
+
     attempt: int
     restarts: Sequence[int]
     data: bytearray
@@ -44,13 +46,13 @@ class MemoryLiveReplies:
     """`LiveReplies` for one process."""
 
     def __init__(self) -> None:
-        self._logs: dict[UUID, _Log] = {}
+        self._logs: dict[UUID, Log] = {}
         self._watches: dict[UUID, set[MemoryWatch]] = {}
 
     def begin(self, message_id: UUID, attempt: int, restarts: Sequence[int], log: bytes) -> None:
         known = self._logs.get(message_id)
         if known is None or known.attempt < attempt:
-            self._logs[message_id] = _Log(attempt, restarts, bytearray(log))
+            self._logs[message_id] = Log(attempt, restarts, bytearray(log))
             self.notify(message_id)
 
     def append(self, message_id: UUID, attempt: int, data: bytes) -> None:
@@ -61,14 +63,21 @@ class MemoryLiveReplies:
 
     def end(self, message_id: UUID, attempt: int) -> None:
         log = self._logs.get(message_id)
-        if log is not None and log.attempt == attempt:
+        if log is not None and log.attempt == attempt and not log.ended:
             log.ended = True
             asyncio.get_running_loop().call_later(LINGER, self._forget, message_id, log)
         self.notify(message_id)
 
-    def _forget(self, message_id: UUID, log: _Log) -> None:
+    def _forget(self, message_id: UUID, log: Log) -> None:
         if self._logs.get(message_id) is log:
             del self._logs[message_id]
+
+    def find_log(self, message_id: UUID) -> Log | None:
+        return self._logs.get(message_id)
+
+    def forget(self, message_id: UUID) -> None:
+        """Let a log go that nobody reads here."""
+        self._logs.pop(message_id, None)
 
     def drop(self, message_id: UUID, attempt: int) -> None:
         log = self._logs.get(message_id)
@@ -76,8 +85,8 @@ class MemoryLiveReplies:
             del self._logs[message_id]
         self.notify(message_id)
 
-    def notify(self, message_id: UUID) -> None:
-        for watch in self._watches.get(message_id, ()):
+    def notify(self, id: UUID) -> None:
+        for watch in self._watches.get(id, ()):
             watch.wake()
 
     async def read(self, message_id: UUID, attempt: int, offset: int) -> LiveSlice | None:
@@ -88,13 +97,31 @@ class MemoryLiveReplies:
         return LiveSlice(log.attempt, log.restarts, bytes(memoryview(log.data)[start:]), log.ended)
 
     @contextmanager
-    def watch(self, message_id: UUID) -> Iterator[MemoryWatch]:
+    def watch(self, id: UUID) -> Iterator[MemoryWatch]:
         watch = MemoryWatch()
-        watches = self._watches.setdefault(message_id, set())
+        watches = self._watches.setdefault(id, set())
         watches.add(watch)
         try:
             yield watch
         finally:
             watches.discard(watch)
             if not watches:
-                del self._watches[message_id]
+                del self._watches[id]
+
+    def is_watched(self, id: UUID) -> bool:
+        return id in self._watches
+
+    def watched(self) -> list[UUID]:
+        return list(self._watches)
+
+    def signal(self, signal: Signal, message_id: UUID) -> None:
+        """There are no other nodes."""
+
+    def on_signal(self, listener: Callable[[Signal, UUID], None]) -> None:
+        """There are no other nodes."""
+
+    async def start(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to disconnect from."""

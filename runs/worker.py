@@ -11,13 +11,16 @@ from uuid import UUID
 from persistence import runs
 from persistence.database import Database, is_unreachable
 from persistence.runs import ClaimedRun
-from runs.live import LiveReplies
+from runs.live import LiveReplies, Signal
 from runs.turn import Turn
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the table when no hint comes.
 POLL_INTERVAL = 1.0
+#: Seconds between two tries to renew leases while PostgreSQL is away.
+RENEW_RETRY = 0.5
+NO_MESSAGE = UUID(int=0)
 
 
 class Worker:
@@ -42,50 +45,75 @@ class Worker:
         self._turns: dict[UUID, Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._hint = asyncio.Event()
+        self._draining = False
+        live.on_signal(self._hear)
         self._loops: list[asyncio.Task[None]] = []
         self._reachable = False
+        self._after_outage = False
 
     @property
     def is_alive(self) -> bool:
         """Whether it takes runs: its loops go and its last look at the table worked."""
-        return bool(self._loops) and self._reachable and not any(loop.done() for loop in self._loops)
+        running = bool(self._loops) and not any(loop.done() for loop in self._loops)
+        return running and self._reachable and not self._draining
 
     def wake(self) -> None:
-        """Hint that there may be a run to take."""
+        """Hint that there may be a run to take, here or, where there is no room, on another node."""
         self._hint.set()
+        if self._draining or len(self._tasks) >= self._capacity:
+            self.live.signal("wake", NO_MESSAGE)
 
     def stop_reply(self, message_id: UUID) -> None:
-        """Stop a reply that this node writes; others learn of it by their heartbeat."""
+        """Stop a reply, on whichever node it is written."""
         if turn := self._turns.get(message_id):
             turn.stop()
+        else:
+            self.live.signal("stop", message_id)
 
     def lose_reply(self, message_id: UUID) -> None:
-        """A reply was deleted: whoever writes or reads it here ends."""
+        """A reply was deleted: whoever writes or reads it ends, on every node."""
         if turn := self._turns.get(message_id):
             turn.lose()
+        else:
+            self.live.signal("lose", message_id)
         self.live.notify(message_id)
+
+    def _hear(self, signal: Signal, message_id: UUID) -> None:
+        """What another node signals. A lost signal costs time: the heartbeat and the poll find the same."""
+        if signal == "wake":
+            self._hint.set()
+        elif turn := self._turns.get(message_id):
+            turn.stop() if signal == "stop" else turn.lose()
 
     def start(self) -> None:
         self._loops = [asyncio.create_task(self._claim_forever()), asyncio.create_task(self._renew_forever())]
 
+    def drain(self) -> None:
+        """Take no more runs; a claim that is under way still counts."""
+        self._draining = True
+        self._hint.set()
+
     async def shut_down(self) -> None:
         """Take no more runs; those under way finish within the grace time or are handed over."""
+        self.drain()
         claiming, renewing = self._loops
-        claiming.cancel()
+        await asyncio.wait([claiming])
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._grace)
         for turn in self._turns.values():
             turn.hand_over()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._lease)
+            # Another node may take them at once.
+            self.live.signal("wake", NO_MESSAGE)
         renewing.cancel()
-        await asyncio.wait([claiming, renewing])
+        await asyncio.wait([renewing])
 
     async def _claim_forever(self) -> None:
-        while True:
+        while not self._draining:
             self._hint.clear()
             claimed = await self._claim()
-            if claimed == 0:
+            if claimed == 0 and not self._draining:
                 try:
                     async with asyncio.timeout(POLL_INTERVAL):
                         await self._hint.wait()
@@ -98,14 +126,17 @@ class Worker:
         if room <= 0:
             return 0
         try:
+            if self._after_outage:
+                await self._database.ping()
+                # Every lease has run out, but the nodes live: each first renews its own.
+                await asyncio.sleep(2 * RENEW_RETRY)
+                self._after_outage = False
             async with self._database.connection() as connection:
                 claimed = await runs.claim_runs(connection, room, self._lease)
         except Exception as error:
             self._note_failure(error)
             return 0
-        if not self._reachable:
-            self._reachable = True
-            logger.info("worker: taking runs")
+        self._note_success()
         for run in claimed:
             self._begin(run)
         return len(claimed)
@@ -126,11 +157,11 @@ class Worker:
 
     async def _renew_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._lease / 3)
-            if self._turns:
-                await self._renew(dict(self._turns))
+            renewed = await self._renew(dict(self._turns)) if self._turns else True
+            await asyncio.sleep(self._lease / 3 if renewed else RENEW_RETRY)
 
-    async def _renew(self, turns: dict[UUID, Turn]) -> None:
+    async def _renew(self, turns: dict[UUID, Turn]) -> bool:
+        """Renew the leases of these turns; False where PostgreSQL could not be asked."""
         held = [(message_id, turn.run.attempt) for message_id, turn in turns.items()]
         try:
             async with self._database.connection() as connection:
@@ -138,17 +169,25 @@ class Worker:
         except Exception as error:
             # Others cannot take the runs either: they need the same database.
             self._note_failure(error)
-            return
+            return False
         for run in renewed:
             turn = turns.pop(run.message_id)
             if run.cancel_requested:
                 turn.stop()
         for turn in turns.values():
+            # A turn that has just ended holds no lease either; to lose it then changes nothing.
             turn.lose()
+        return True
+
+    def _note_success(self) -> None:
+        if not self._reachable:
+            self._reachable = True
+            logger.info("worker: taking runs")
 
     def _note_failure(self, error: Exception) -> None:
         if not is_unreachable(error):
             logger.error("worker: a look at the runs failed", exc_info=error)
         elif self._reachable:
             logger.warning("worker: PostgreSQL cannot be reached: %s", error)
+            self._after_outage = True
         self._reachable = False

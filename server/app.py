@@ -16,8 +16,10 @@ from persistence.database import Database, is_unreachable
 from persistence.runs import ClaimedRun
 from resolvers.context import Context
 from resolvers.rate_limit import RateLimit
+from runs.live import LiveReplies
 from runs.memory import MemoryLiveReplies
 from runs.turn import Agent, Turn
+from runs.valkey import ValkeyLiveReplies
 from runs.worker import Worker
 from schema.context import RequestContext
 from schema.root import create_schema
@@ -37,7 +39,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     assert settings.database_url and settings.jwt_secret and settings.anthropic_api_key
 
     database = Database(settings.database_url, pool_size=settings.database_pool)
-    live = MemoryLiveReplies()
+    live: LiveReplies = ValkeyLiveReplies(settings.valkey_url) if settings.valkey_url else MemoryLiveReplies()
     schema = create_schema()
     rate_limit = RateLimit(settings.rate_limit)
 
@@ -77,11 +79,13 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await live.start()
         worker.start()
         try:
             yield
         finally:
             await worker.shut_down()
+            await live.close()
             for model in models:
                 await model.close()
             await database.close()
@@ -104,7 +108,10 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         Route("/readyz", _readiness(database, worker)),
         *page_routes(development_token),
     ]
-    return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    #: For whoever stops the server: call it before connections are closed.
+    app.state.drain = worker.drain
+    return app
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

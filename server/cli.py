@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True)
 
     serve = commands.add_parser("serve", help="serve users; the environment says where the database is")
+    serve.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default 1)")
     serve.set_defaults(command=_serve)
 
     develop = commands.add_parser("dev", help="serve on this machine with everything embedded")
@@ -56,12 +57,16 @@ def _seconds(text: str) -> float:
 # The parts of the server are imported by the command that needs them: the others start at once.
 
 
-def _serve(_: argparse.Namespace) -> int:
+def _serve(chosen: argparse.Namespace) -> int:
+    from runs.embedded_valkey import ValkeyStartError
     from server.serving import AddressTaken, serve
+    from server.workers import serve_workers
 
     try:
+        if chosen.workers > 1:
+            return serve_workers(load_settings(), chosen.workers)
         return serve(load_settings())
-    except AddressTaken as error:
+    except (AddressTaken, ValkeyStartError) as error:
         return _give_up(error)
 
 

@@ -19,7 +19,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def serve(settings: Settings) -> int:
-    """Serve users until SIGTERM or SIGINT. Raises `InvalidSettings`."""
+    """Serve users until SIGTERM or SIGINT. Raises `InvalidSettings` and `AddressTaken`."""
     configure_logging()
     return run(run_server(create_app(settings), settings))
 
@@ -53,7 +53,9 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)
-    with _listen(settings.host, settings.port) as listener:
+    # Before the first connection is closed: this node takes no more work, and says so.
+    server.on_stop = app.state.drain
+    with listen(settings.host, settings.port, settings.listen_fd) as listener:
         if on_start is not None:
             server.on_start = lambda: on_start(listener.getsockname()[1])
         await server.serve([listener])
@@ -62,14 +64,22 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
 
 class _Server(uvicorn.Server):
     on_start: Callable[[], None] = staticmethod(lambda: None)
+    on_stop: Callable[[], None] = staticmethod(lambda: None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self.on_start()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.on_stop()
+        await super().shutdown(sockets)
 
-def _listen(host: str, port: int) -> socket.socket:
+
+def listen(host: str, port: int, descriptor: int | None = None) -> socket.socket:
+    """A socket on this address, or the one that another process has opened. Raises `AddressTaken`."""
+    if descriptor is not None:
+        return socket.socket(fileno=descriptor)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     # A restart need not wait until the system has forgotten the old connections.
@@ -79,6 +89,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise AddressTaken(f"{host}:{port}: {error.strerror}. LOQUENT_PORT chooses another port.") from None
+    listener.listen(2048)
     return listener
 
 

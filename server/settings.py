@@ -18,9 +18,12 @@ class Settings(BaseSettings):
 
     database_url: str | None = None
     database_pool: int = Field(default=10, ge=1, le=1000)
+    valkey_url: str | None = None
     data_dir: Path = Path(".loquent")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    #: An open socket that `serve --workers` hands down.
+    listen_fd: int | None = None
     jwt_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -40,7 +43,7 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(default=20, ge=0)
     rehearsal_tokens_per_second: float = Field(default=40, ge=0)
 
-    @field_validator("jwt_secret", "anthropic_api_key", "database_url", mode="before")
+    @field_validator("jwt_secret", "anthropic_api_key", "database_url", "valkey_url", mode="before")
     @classmethod
     def _empty_is_missing(cls, value: Any) -> Any:
         return value or None
