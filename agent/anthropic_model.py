@@ -13,6 +13,7 @@ from agent.model import (
     ModelError,
     ModelEvent,
     ModelRequest,
+    ModelStarted,
     ReasoningPiece,
     TextPiece,
     ToolUse,
@@ -82,7 +83,6 @@ class _Call:
     def __init__(self) -> None:
         self.usage = Usage()
         self.ended = False
-        self._model = ""
         self._reason = ""
         self._block: Any = None
         self._raw: list[str] = []
@@ -97,14 +97,14 @@ class _Call:
             case "content_block_stop":
                 return (self._end_block(),)
             case "message_start":
-                self._model = event.message.model
                 self._count(event.message.usage)
+                return (ModelStarted(event.message.model),)
             case "message_delta":
                 self._reason = event.delta.stop_reason or ""
                 self._count(event.usage)
             case "message_stop":
                 self.ended = True
-                return (ModelEnded(self._reason, self._model),)
+                return (ModelEnded(self._reason),)
         return ()
 
     def _read_delta(self, delta: Any) -> tuple[ModelEvent, ...]:

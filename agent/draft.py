@@ -23,30 +23,34 @@ class Draft:
 
     @property
     def parts(self) -> list[Part]:
-        return self._parts if self._open is None else [*self._parts, self._open_part()]
+        if self._open is None or not self._pieces:
+            return self._parts
+        self._pieces = ["".join(self._pieces)]
+        return [*self._parts, self._open(self._pieces[0], step=self.step)]
 
     def add(self, kind: type[TextPart | ReasoningPart], piece: str) -> tuple[int, str]:
         """Append a piece of text or reasoning; gives the part's index and what of it is whole and clean."""
         if self._open is not kind:
             self.close()
+            self._open = kind
         piece = self._cleaner.feed(piece)
         if piece:
-            self._open = kind
             self._pieces.append(piece)
         return len(self._parts), piece
 
-    def close(self, signature: str = "", redacted: str | None = None) -> None:
-        """The text or reasoning that came last is whole."""
+    def close(self, signature: str = "", redacted: str | None = None) -> bool:
+        """The text or reasoning that came last is whole; tells whether it left a part that nobody was told of."""
         self._cleaner = Cleaner()
-        if redacted is not None:
-            self._parts.append(ReasoningPart("", data=redacted, step=self.step))
-        elif self._open is not None:
-            part = self._open_part()
-            self._open = None
-            if isinstance(part, ReasoningPart):
-                part = ReasoningPart(part.text, signature, step=part.step)
-            self._parts.append(part)
-        self._pieces.clear()
+        text, kind = "".join(self._pieces), self._open
+        self._pieces, self._open = [], None
+        if redacted is not None or (signature and not text):
+            self._parts.append(ReasoningPart("", signature, redacted, step=self.step))
+            return True
+        if text and kind is ReasoningPart:
+            self._parts.append(ReasoningPart(text, signature, step=self.step))
+        elif text:
+            self._parts.append(TextPart(text, step=self.step))
+        return False
 
     def start_call(self, id: str, tool: str, parameters: object) -> tuple[int, ToolCallPart]:
         self.close()
@@ -78,9 +82,3 @@ class Draft:
         assert isinstance(call, ToolCallPart)
         self._parts[index] = changed = replace(call, **changes)
         return changed
-
-    def _open_part(self) -> TextPart | ReasoningPart:
-        assert self._open is not None
-        if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
-        return self._open(self._pieces[0], step=self.step)

@@ -1,5 +1,6 @@
 """What the model is told of the conversation: its last messages, in the shape of the Messages API."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +12,9 @@ from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, join_text
 
 #: Everything up to a block with this mark may be served from the API's cache for the next minutes.
 CACHE_MARK = {"type": "ephemeral"}
+
+#: What a tool's name must not have.
+UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
 
 Content = list[dict[str, Any]]
 
@@ -67,8 +71,10 @@ def _reply(parts: Sequence[Part]) -> list[dict[str, Any]]:
         said = list(step)
         calls = [part for part in said if isinstance(part, ToolCallPart)]
         content = [block for part in said for block in _said(part)]
-        # Reasoning that led to nothing, as after a stop, is no message.
-        if any(block["type"] in ("text", "tool_use") for block in content):
+        # Reasoning that led to nothing, as before a cut, is no message and ends none.
+        while content and content[-1]["type"] not in ("text", "tool_use"):
+            content.pop()
+        if content:
             messages.append({"role": "assistant", "content": content})
         if calls:
             messages.append({"role": "user", "content": [_result(call) for call in calls]})
@@ -86,7 +92,9 @@ def _said(part: Part) -> Content:
             return [{"type": "thinking", "thinking": text, "signature": signature}] if signature else []
         case ToolCallPart(id, tool, parameters):
             given = parameters if isinstance(parameters, dict) else {"malformed": parameters}
-            return [{"type": "tool_use", "id": id, "name": tool, "input": given}]
+            # The API refuses to read back some names that a model may make up.
+            name = UNFIT.sub("_", tool)[:128] or "_"
+            return [{"type": "tool_use", "id": id, "name": name, "input": given}]
 
 
 def _result(call: ToolCallPart) -> dict[str, Any]:

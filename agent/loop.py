@@ -16,6 +16,7 @@ from agent.model import (
     ModelEnded,
     ModelError,
     ModelRequest,
+    ModelStarted,
     ReasoningPiece,
     TextPiece,
     ToolUse,
@@ -166,13 +167,13 @@ async def _call_model(model: Model, request: ModelRequest, draft: Draft) -> Asyn
                     if whole:
                         yield ReasoningAdded(part, whole)
                 case BlockEnded(signature, redacted):
-                    draft.close(signature, redacted)
-                    if redacted is not None:
+                    if draft.close(signature, redacted):
                         yield PartAdded(len(draft.parts) - 1)
                 case ToolUse(id, tool, raw):
                     yield CallStarted(*draft.start_call(id, tool, parse_parameters(raw)))
-                case ModelEnded(reason, name):
+                case ModelStarted(name):
                     draft.model = name
+                case ModelEnded(reason):
                     _check_end(reason)
 
 

@@ -86,14 +86,20 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStarted:
+    """The model has taken the call; `model` is its full name."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelEnded:
     """The call has ended; `reason` is the API's stop_reason."""
 
     reason: str
-    model: str
 
 
-ModelEvent = TextPiece | ReasoningPiece | BlockEnded | ToolUse | ModelEnded
+ModelEvent = ModelStarted | TextPiece | ReasoningPiece | BlockEnded | ToolUse | ModelEnded
 
 
 class Model(Protocol):

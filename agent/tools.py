@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from agent.parts import ToolCallPart, ToolCallStatus
-from agent.text import clean_json
+from agent.text import clean, clean_json
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +45,14 @@ Outcome = tuple[ToolCallStatus, Any]
 
 
 def parse_parameters(raw: str) -> Any:
-    """What the model wrote as parameters: an object, or the text itself where it is none."""
+    """What the model wrote as parameters: an object, or the text itself where it is none that can be stored."""
     try:
         parameters = orjson.loads(raw.encode("utf-8", "replace") or b"{}")
-    except orjson.JSONDecodeError:
-        return clean_json(raw)
-    return clean_json(parameters)
+        # It reads deeper nesting than it writes.
+        orjson.dumps(parameters)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return clean(raw)
+    return clean_json(parameters) if isinstance(parameters, dict) else clean(raw)
 
 
 async def call_tool(tools: Sequence[Tool], call: ToolCallPart) -> Outcome:

@@ -1,8 +1,8 @@
 """The live state of a reply, written down: an append-only log of bytes, the same from memory, Valkey or rows.
 
-Text stands as it is, in UTF-8. Everything else is a record: the byte 0x1E, a JSON array, a line feed. A record
-begins a part (its text follows) or tells of a tool call. A place in the log is a *position*: UTF-16 code units
-of text, plus one for each record; unlike a place in the bytes it does not depend on how JSON was written.
+Text stands as it is, in UTF-8. Everything else is a record: the byte 0xFF, which no text has, a JSON array, a line
+feed. A record begins a part (its text follows) or tells of a tool call. A place in the log is a *position*: UTF-16
+code units of text, plus one for each record; unlike a place in the bytes it does not depend on how JSON was written.
 """
 
 from bisect import bisect_left
@@ -15,7 +15,7 @@ import orjson
 
 from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, parts_from_json, parts_to_json
 
-MARK = b"\x1e"
+MARK = b"\xff"
 
 
 @dataclass(frozen=True, slots=True)

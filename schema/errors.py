@@ -8,6 +8,7 @@ from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from agent.text import clean
 from resolvers.errors import RateLimited, Refusal
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def _cause(error: GraphQLError) -> BaseException | None:
 
 def _replace(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
     return GraphQLError(
-        message,
+        # It may quote the request, which may hold what cannot be written as UTF-8.
+        clean(message),
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,

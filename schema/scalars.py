@@ -48,7 +48,7 @@ def _decode(argument: str, cursor: str, read: Callable[..., Value]) -> Value:
         if _encode(fields) != cursor:
             raise ValueError
         return read(*fields)
-    except (ValueError, TypeError, KeyError, OverflowError, binascii.Error):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, binascii.Error):
         raise BadUserInput(argument, "is not a cursor of this list") from None
 
 

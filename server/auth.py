@@ -46,7 +46,7 @@ class TokenVerifier:
             subject, expires_at = claims["sub"], float(claims["exp"])
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise InvalidToken from None
-        if not subject or len(subject) > 255 or not subject.isprintable():
+        if not subject.strip() or len(subject) > 255 or not subject.isprintable():
             raise InvalidToken
         return Identity(subject, expires_at)
 

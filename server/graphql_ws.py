@@ -24,6 +24,9 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
     _closing: asyncio.Task[None] | None = None
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        if message.get("payload") is None:
+            # No payload, no token: refused like any other bad one, not as a malformed message.
+            message["payload"] = {}
         await super().handle_connection_init(message)
         if self.connection_acknowledged and isinstance(self.context, WebSocketContext):
             loop = asyncio.get_running_loop()
