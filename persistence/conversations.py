@@ -98,20 +98,19 @@ async def name_conversation(session: AsyncSession, conversation_id: UUID, title:
     await session.execute(NAME_CONVERSATION, {"id": conversation_id, "title": title})
 
 
-# The runs leave with the messages; their ids tell whom to wake.
-DELETE_CONVERSATION = text("""
-    with gone as (
-        delete from conversation where id = :id and owner_id = :owner_id returning id
-    )
-    select array(
-        select run.message_id from run join message on message.id = run.message_id
-        where message.conversation_id = gone.id
-    ) from gone
+# Before the messages, which would take their runs along: their ids tell whom to wake.
+DELETE_RUNS = text("""
+    delete from run using message
+    where message.id = run.message_id and message.conversation_id = :id
+    returning run.message_id
 """)
+DELETE_CONVERSATION = text("delete from conversation where id = :id")
 
 
 async def delete_conversation(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Sequence[UUID] | None:
     """Delete it with its messages and runs; gives the replies that were under way, None where there is none."""
-    parameters = {"id": conversation_id, "owner_id": owner_id}
-    running: Sequence[UUID] | None = (await session.execute(DELETE_CONVERSATION, parameters)).scalar_one_or_none()
+    if await lock_owned_conversation(session, owner_id, conversation_id) is None:
+        return None
+    running = (await session.scalars(DELETE_RUNS, {"id": conversation_id})).all()
+    await session.execute(DELETE_CONVERSATION, {"id": conversation_id})
     return running

@@ -85,7 +85,17 @@ def is_unreachable(error: BaseException) -> bool:
     """Whether a statement failed because PostgreSQL was not there, so that it may be tried again."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return isinstance(error, UNREACHABLE)
+    return isinstance(error, UNREACHABLE) or _state(error).startswith(("08", "57P", "53300"))
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Whether PostgreSQL ended a statement so that another could go on: it may be tried again."""
+    return _state(error) == "40P01"
+
+
+def _state(error: BaseException) -> str:
+    """The SQLSTATE of an error of the driver, bare or wrapped."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 def _configuration() -> Config:

@@ -73,10 +73,11 @@ def reply(conversation: Conversation, place: Place, parent_id: UUID, key: str | 
 
 _PLACED = "id, conversation_id, owner_id, parent_id, depth, jump_id, jump_depth, role, status, parts"
 
+# The clock, not the time at which the transaction began: it may have waited for the conversation's lock since.
 INSERT_QUESTION = text(f"""
-    insert into message ({_PLACED}, added_revision, changed_revision, finished_at, search)
+    insert into message ({_PLACED}, added_revision, changed_revision, created_at, finished_at, search)
     values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status, :parts,
-        :revision, :revision, now(), searchable(:owner_id, :text))
+        :revision, :revision, clock_timestamp(), clock_timestamp(), searchable(:owner_id, :text))
     returning created_at, finished_at
 """).bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - a constant
 
@@ -93,14 +94,14 @@ async def insert_question(session: AsyncSession, conversation: Conversation, mes
 INSERT_REPLY = (
     text(f"""
     with reply as (
-        insert into message ({_PLACED}, idempotency_key, added_revision, changed_revision)
+        insert into message ({_PLACED}, idempotency_key, added_revision, changed_revision, created_at)
         values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status,
-            :parts, :idempotency_key, :revision, :revision)
+            :parts, :idempotency_key, :revision, :revision, clock_timestamp())
         returning created_at
     ), started as (
         insert into run (message_id, owner_id, after_id) values (:id, :owner_id, :after_id)
     )
-    update conversation set newest_message_id = :id, updated_at = now(), revision = :revision
+    update conversation set newest_message_id = :id, updated_at = clock_timestamp(), revision = :revision
     from reply where conversation.id = :conversation_id
     returning reply.created_at, conversation.updated_at
 """)  # noqa: S608 - a constant
@@ -175,7 +176,7 @@ async def sum_spending(session: AsyncSession, owner_id: str, since: datetime | N
 
 SAVE_PARKED = text("""
     with told as (
-        update conversation set updated_at = now(), revision = revision + 1 where id = :conversation_id
+        update conversation set updated_at = clock_timestamp(), revision = revision + 1 where id = :conversation_id
         returning revision
     ), resumed as (
         update run set parked = :waits, lease_until = now() where message_id = :id

@@ -118,34 +118,43 @@ async def release_run(connection: AsyncConnection, run: ClaimedRun) -> None:
     await connection.execute(RELEASE_RUN, {"id": run.message_id, "attempt": run.attempt})
 
 
-# A run that nobody has begun ends here; of one that is being written, the runner is asked to end it; one that
-# waits for its user is claimed once more, to be ended.
-REQUEST_CANCEL = text("""
-    with locked as (
-        select conversation.id from conversation join message on message.conversation_id = conversation.id
-        where message.id = :id and message.owner_id = :owner_id
-        for update of conversation
-    ), idle as (
-        delete from run using locked
-        where run.message_id = :id and run.attempt = 0 and run.lease_until <= now()
-        returning run.message_id
-    ), told as (
-        update conversation set updated_at = now(), revision = revision + 1
-        from idle where conversation.id = (select id from locked)
-        returning revision
-    ), stopped as (
-        update message set status = 'STOPPED', finished_at = now(), changed_revision = told.revision
-        from told where message.id = :id
-    )
+LOCK_CONVERSATION_OF = text("""
+    select from conversation join message on message.conversation_id = conversation.id
+    where message.id = :id and message.owner_id = :owner_id
+    for update of conversation
+""")
+# A run that waits for its user is claimed once more, to be ended.
+NOTE_CANCEL = text("""
     update run set cancel_requested = true, parked = false,
         lease_until = case when parked then now() else lease_until end
-    from locked where run.message_id = :id and not exists (select from idle)
+    where message_id = :id and owner_id = :owner_id
+    returning attempt = 0 and lease_until <= now()
+""")
+# What waited for it now waits for what it waited for.
+STOP_IDLE = text("""
+    with idle as (
+        delete from run where message_id = :id returning message_id, after_id
+    ), inherited as (
+        update run set after_id = idle.after_id from idle where run.after_id = idle.message_id
+    ), told as (
+        update conversation set updated_at = clock_timestamp(), revision = revision + 1
+        from idle where conversation.id = (select conversation_id from message where id = :id)
+        returning revision
+    )
+    update message set status = 'STOPPED', finished_at = clock_timestamp(), changed_revision = told.revision
+    from told where message.id = :id
 """)
 
 
 async def request_cancel(connection: AsyncConnection, owner_id: str, message_id: UUID) -> None:
-    """Stop a reply of the owner: at once if it waits, else through its runner. Finished ones stay as they are."""
-    await connection.execute(REQUEST_CANCEL, {"id": message_id, "owner_id": owner_id})
+    """Stop a reply of the owner: at once if nobody has begun it, else through its runner.
+
+    Wants a transaction. A reply that has finished stays as it is.
+    """
+    parameters = {"id": message_id, "owner_id": owner_id}
+    await connection.execute(LOCK_CONVERSATION_OF, parameters)
+    if (await connection.execute(NOTE_CANCEL, parameters)).scalar_one_or_none():
+        await connection.execute(STOP_IDLE, {"id": message_id})
 
 
 SAVE_STEP = text("""
@@ -188,7 +197,7 @@ PARK_RUN = text("""
         where message_id = :id and attempt = :attempt
         returning message_id
     ), told as (
-        update conversation set updated_at = now(), revision = revision + 1
+        update conversation set updated_at = clock_timestamp(), revision = revision + 1
         from parked where conversation.id = :conversation_id
         returning revision
     )
@@ -210,7 +219,7 @@ FINISH_REPLY = text("""
         delete from run using locked where message_id = :id and attempt = :attempt returning message_id
     ), told as (
         update conversation set
-            updated_at = now(), revision = revision + 1,
+            updated_at = clock_timestamp(), revision = revision + 1,
             input_tokens = conversation.input_tokens + :input_tokens,
             output_tokens = conversation.output_tokens + :output_tokens,
             cache_read_tokens = conversation.cache_read_tokens + :cache_read_tokens,

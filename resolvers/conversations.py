@@ -53,7 +53,7 @@ async def update_conversation(context: Context, id: UUID, changes: dict[str, Any
 
 async def delete_conversation(context: Context, id: UUID) -> UUID:
     """Delete with all messages; replies under way end, and so do their streams. Raises `Forbidden`."""
-    async with context.database.session() as session:
+    async with context.database.transaction() as session:
         running = await conversations.delete_conversation(session, context.owner_id, id)
     if running is None:
         raise Forbidden

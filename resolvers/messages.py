@@ -137,10 +137,12 @@ async def send_message(
     key = _key("send", idempotency_key)
     if earlier := await _find_exchange(context, key):
         return earlier
-    await context.rate_limit.count(context.owner_id)
+    await context.rate_limit.check(context.owner_id)
     try:
         async with context.database.transaction() as session:
             exchange = await _insert_exchange(session, context.owner_id, text, conversation_id, parent_id, key)
+            # Last: of several calls with one key, only the one that stores something counts.
+            await context.rate_limit.count(context.owner_id)
     except IntegrityError as error:
         return await _exchange_of_race(context, key, error)
     _announce(context, conversation_id=exchange.conversation.id)
@@ -191,13 +193,14 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
     if old.role != "ASSISTANT" or old.parent_id is None:
         raise BadUserInput("input.messageId", "must be a reply")
     question = await load_message(context, old.parent_id)
-    await context.rate_limit.count(context.owner_id)
+    await context.rate_limit.check(context.owner_id)
     try:
         async with context.database.transaction() as session:
             conversation = await _lock(session, context.owner_id, old.conversation_id)
             above = await branches.find_places_above(session, conversation.id, question.row.id)
             reply = messages.reply(conversation, branches.place_below(above, new_id()), question.row.id, key)
             await messages.insert_reply(session, conversation, reply, after_id=question.row.parent_id)
+            await context.rate_limit.count(context.owner_id)
     except IntegrityError as error:
         return await _exchange_of_race(context, key, error)
     _announce(context, conversation_id=conversation.id)
@@ -251,8 +254,8 @@ async def stop_message(context: Context, id: UUID) -> MessageState:
     state = await load_message(context, id)
     if state.row.status not in RUNNING_STATUSES:
         return state
-    async with context.database.connection() as connection:
-        await runs.request_cancel(connection, context.owner_id, id)
+    async with context.database.transaction() as session:
+        await runs.request_cancel(await session.connection(), context.owner_id, id)
     context.worker.stop_reply(id)
     _announce(context, state.row.conversation_id)
     await wait_for_end(context.worker.live, id, lambda: load_saved(context, id), STOP_TIMEOUT)

@@ -28,11 +28,19 @@ class RateLimit:
         self._item = RateLimitItemPerMinute(messages_per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
+    async def check(self, owner_id: str) -> None:
+        """Raise `RateLimited` where the next message would be one too many, and count nothing."""
+        if not await self._limiter.test(self._item, "messages", owner_id):
+            raise await self._refusal(owner_id)
+
     async def count(self, owner_id: str) -> None:
         """Count one message; raises `RateLimited` where it is one too many."""
         if not await self._limiter.hit(self._item, "messages", owner_id):
-            reset_at, _ = await self._limiter.get_window_stats(self._item, "messages", owner_id)
-            raise RateLimited(max(1, math.ceil(reset_at - time.time())))
+            raise await self._refusal(owner_id)
+
+    async def _refusal(self, owner_id: str) -> RateLimited:
+        reset_at, _ = await self._limiter.get_window_stats(self._item, "messages", owner_id)
+        return RateLimited(max(1, math.ceil(reset_at - time.time())))
 
     async def allowance(self, owner_id: str) -> Allowance:
         reset_at, remaining = await self._limiter.get_window_stats(self._item, "messages", owner_id)

@@ -30,7 +30,7 @@ from agent.title import write_title
 from agent.tools import Tool
 from persistence import branches, conversations, runs, tables
 from persistence.branches import Branch
-from persistence.database import Database, is_unreachable
+from persistence.database import Database, is_deadlock, is_unreachable
 from persistence.pages import Window
 from persistence.runs import ClaimedRun, FinishedReply
 from runs.live import LiveReplies
@@ -293,9 +293,9 @@ class Turn:
                 async with self._database.connection() as connection:
                     return await statement(connection)
             except Exception as error:
-                if not is_unreachable(error):
+                if not (is_unreachable(error) or is_deadlock(error)):
                     raise
-                logger.warning("run %s: PostgreSQL is away, saving waits", self.run.message_id)
+                logger.warning("run %s: saving waits: %s", self.run.message_id, error)
             if self._ending == "lost":
                 raise LostRun
             await asyncio.sleep(SAVE_INTERVAL)

@@ -15,6 +15,7 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
+from agent.text import clean
 from resolvers.context import Context
 from schema.context import RequestContext
 from schema.root import LoquentSchema
@@ -92,5 +93,5 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
 
 def refuse(status: int, code: str, message: str) -> Response:
     """A request error as GraphQL over HTTP has it: no data, one error."""
-    body: dict[str, Any] = {"errors": [{"message": message, "extensions": {"code": code}}]}
+    body: dict[str, Any] = {"errors": [{"message": clean(message), "extensions": {"code": code}}]}
     return Response(orjson.dumps(body), status_code=status, media_type="application/json")

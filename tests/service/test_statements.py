@@ -130,8 +130,8 @@ FILL = (
     """,
     # Nearly all are being written, by whatever nodes.
     """
-    insert into run (message_id, after_id, created_at, lease_until)
-    select id, gen_random_uuid(), now() - make_interval(secs => random() * 60),
+    insert into run (message_id, owner_id, after_id, created_at, lease_until)
+    select id, owner_id, gen_random_uuid(), now() - make_interval(secs => random() * 60),
         now() + make_interval(secs => case row_number() over () % 500 when 0 then -1 else 9 end)
     from message where role = 'ASSISTANT' limit 5000
     """,

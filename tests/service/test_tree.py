@@ -223,7 +223,7 @@ async def grow(
             parent = choose.choice([None, *branches])
         above = [] if parent is None else await find_places_above(session, conversation.id, parent)
         question = messages.question(conversation, place_below(above, new_id()), parent, str(number))
-        await messages.insert_question(session, question)
+        await messages.insert_question(session, conversation, question)
         branches[question.id] = [*(branches[parent] if parent else ()), question.id]
         newest = question.id
     conversation.newest_message_id = newest

@@ -17,11 +17,12 @@ STATEMENTS = (
     """
     create function search_query(owner_id text, question text) returns tsquery
     language sql immutable parallel safe
-    return case numnode(websearch_to_tsquery('simple', question))
-        when 0 then null
-        else to_tsquery('simple', websearch_to_tsquery('simple', question)::text || ':*')
-            && ('@' || md5(owner_id))::tsquery
-        end
+    return case
+        when numnode(websearch_to_tsquery('simple', question)) = 0 then null
+        -- After a negated phrase stands a bracket, and nothing that could be unfinished.
+        when websearch_to_tsquery('simple', question)::text like '%)' then websearch_to_tsquery('simple', question)
+        else (websearch_to_tsquery('simple', question)::text || ':*')::tsquery
+        end && ('@' || md5(owner_id))::tsquery
     """,
     """
     create table conversation (
