@@ -9,7 +9,7 @@ from agent.parts import Part, ToolCallPart, next_order, parts_from_json, parts_t
 from persistence import conversations, messages
 from persistence.tables import Message
 from resolvers.context import Context
-from resolvers.errors import BadUserInput, Conflict, Forbidden
+from resolvers.errors import Conflict, Forbidden
 from resolvers.inputs import LONGEST_COMMENT, check_optional_text
 from resolvers.messages import MessageState, load_message
 
@@ -19,8 +19,8 @@ async def resolve_tool_call(
 ) -> MessageState:
     """Answer a tool call that awaits approval; with the last answer the reply goes on.
 
-    A denied call ends there, and the model is told, with the note. Raises `Forbidden`, `BadUserInput` where the
-    message has no such call, and `Conflict` where it awaits nothing (any more).
+    A denied call ends there, and the model is told, with the note. Raises `Forbidden`, also where the message has no
+    such call, `BadUserInput`, and `Conflict` where it awaits nothing (any more).
     """
     check_optional_text("input.note", note, LONGEST_COMMENT)
     async with context.database.transaction() as session:
@@ -42,7 +42,7 @@ def _find_call(parts: list[Part], tool_call_id: str) -> tuple[int, ToolCallPart]
     for index, part in enumerate(parts):
         if isinstance(part, ToolCallPart) and part.id == tool_call_id:
             return index, part
-    raise BadUserInput("input.toolCallId", "is not a tool call of this message")
+    raise Forbidden
 
 
 def _deny(parts: list[Part], call: ToolCallPart, note: str | None) -> ToolCallPart:

@@ -23,6 +23,7 @@ subscription Stream($messageId: ID!, $after: String) {
     ... on TextDelta { part offset text }
     ... on ReasoningDelta { part offset text }
     ... on ToolCallStarted { part toolCall { ...call } }
+    ... on ToolCallAwaitingApproval { part toolCall { ...call } }
     ... on ToolCallFinished { part toolCall { ...call } }
     ... on StreamRestarted { part }
     ... on MessageFinished { message { id status text error { code retryable } } }

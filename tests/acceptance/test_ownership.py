@@ -534,6 +534,13 @@ async def test_another_can_neither_read_nor_stop_nor_delete_a_reply_that_is_bein
     assert (reply["status"], reply["text"]) == ("COMPLETE", "word " * 100)
 
 
+APPROVE = """
+mutation ($message: ID!, $call: ID!) {
+  resolveToolCall(input: {messageId: $message, toolCallId: $call, approve: true}) { message { id } }
+}
+"""
+
+
 @pytest.mark.parametrize("way", OFFERED, ids=str)
 async def test_a_tool_of_the_agent_reaches_only_what_its_user_owns(
     way: Way, alice: User, robert: User, model: ScriptedModel, database: Database
@@ -541,7 +548,11 @@ async def test_a_tool_of_the_agent_reaches_only_what_its_user_owns(
     async def use_tool(user: User, value: str) -> dict[str, Any]:
         variables = call(user, way, value).variables
         model.script(Answer([ToolUse(way.field, variables.get("input", variables))]), say("Done."))
-        _, reply = await user.client.ask("Do it.")
+        sent = await user.client.send("Do it.")
+        async for event in user.client.stream(sent.reply):
+            if event["__typename"] == "ToolCallAwaitingApproval":
+                await user.client.execute(APPROVE, message=sent.reply, call=event["toolCall"]["id"])
+        reply = await user.client.message(sent.reply)
         part: dict[str, Any] = next(part for part in reply["parts"] if part["__typename"] == "ToolCallPart")
         return part
 
