@@ -165,7 +165,7 @@ def _model_error(error: APIError) -> ModelError:
         )
     if kind in ("overloaded_error", "api_error", "timeout_error") or status >= 500:
         return _unavailable("The model is not available right now.", retry_after)
-    if "too long" in str(error.message) or "context" in str(error.message) or status == 413:
+    if status == 413 or (status == 400 and "prompt is too long" in str(error.message)):
         return ModelError("CONTEXT_TOO_LONG", "The conversation is too long for the model.", retryable=False)
     return ModelError("MODEL_REJECTED_REQUEST", "The model rejected the request.", retryable=False)
 

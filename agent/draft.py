@@ -5,7 +5,7 @@ from typing import Any
 
 from agent.model import Usage
 from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolCallStatus, next_order
-from agent.text import Cleaner
+from agent.text import Cleaner, clean
 
 
 class Draft:
@@ -54,7 +54,7 @@ class Draft:
 
     def start_call(self, id: str, tool: str, parameters: object) -> tuple[int, ToolCallPart]:
         self.close()
-        call = ToolCallPart(id, tool, parameters, step=self.step)
+        call = ToolCallPart(clean(id), clean(tool), parameters, step=self.step)
         self._parts.append(call)
         return len(self._parts) - 1, call
 

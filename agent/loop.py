@@ -92,8 +92,13 @@ async def think(
     """
     definitions = [_definition(tool) for tool in tools]
     asking = {tool.name for tool in tools if tool.needs_approval}
-    for interrupted in _interrupt_calls(tools, draft):
-        yield interrupted
+    if interrupted := _interrupt_calls(tools, draft):
+        for ending in interrupted:
+            yield ending
+        if not draft.open_calls():
+            # What the model says next is a step of its own.
+            draft.step += 1
+            yield Checkpoint()
     while True:
         if not draft.open_calls():
             if draft.step >= max_steps:

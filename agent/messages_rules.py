@@ -126,6 +126,3 @@ def _mark_complaints(request: JSON, said: Sequence[JSON]) -> Iterator[str]:
     marks = sum(bool(place.get("cache_control")) for place in places)
     if marks > 4:
         yield f"A maximum of 4 blocks with cache_control may be provided. Found {marks}."
-
-
-# The server

@@ -99,7 +99,7 @@ class _Reader:
         """Find the place in a log that is new to this reader."""
         told = log.read(slice.data)
         same = slice.attempt == self.attempt
-        if slice.attempt < self.attempt or (same and self._position > log.position + slice.ended):
+        if slice.attempt < self.attempt:
             raise InvalidCursor
         restarted: list[LogEvent | StreamRestarted] = []
         if not same:
@@ -109,6 +109,8 @@ class _Reader:
             if self._position > common:
                 self._position = common
                 restarted = [StreamRestarted(common, log.part_at(common))]
+        if self._position > log.position + slice.ended:
+            raise InvalidCursor
         self.attempt, self.offset = slice.attempt, len(slice.data)
         try:
             return [*restarted, *events_after(told, self._position)]

@@ -127,7 +127,7 @@ def _begin(part: Part) -> bytes:
 
 
 def _as_parked(call: ToolCallPart) -> ToolCallPart:
-    return replace(call, status="AWAITING_APPROVAL", result=None, order=None)
+    return replace(call, status="AWAITING_APPROVAL", result=None, order=None, begun=False)
 
 
 class LogReader:

@@ -41,8 +41,13 @@ async def _develop(settings: Settings, database_url: str) -> int:
             rehearsal = await stack.enter_async_context(
                 serve_model(improvise, tokens_per_second=settings.rehearsal_tokens_per_second)
             )
-            overrides["anthropic_api_key"] = SecretStr("rehearsal")
-            overrides["anthropic_base_url"] = rehearsal.base_url
+            overrides |= {
+                "anthropic_api_key": SecretStr("rehearsal"),
+                "anthropic_base_url": rehearsal.base_url,
+                # What wrote a message is shown beside it.
+                "model": "rehearsal",
+                "title_model": "rehearsal",
+            }
             model = "the rehearsal model, offline (set ANTHROPIC_API_KEY for a real one)"
         settings = settings.model_copy(update=overrides)
         await _migrate(database_url)

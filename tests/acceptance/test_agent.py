@@ -471,7 +471,7 @@ BAD_CALLS = {
     "empty": ToolUse("addTask", {"title": " "}),
     "too long": ToolUse("addTask", {"title": "x" * 201}),
     "no id": ToolUse("completeTask", {"id": "milk"}),
-    "id as a number": ToolUse("deleteTask", {"id": 1}),
+    "id as a number": ToolUse("completeTask", {"id": 1}),
     "beyond a limit": ToolUse("tasks", {"first": 1000}),
     "huge number": ToolUse("tasks", {}, raw='{"first": 123456789012345678901234567890}'),
     "malformed cursor": ToolUse("tasks", {"after": "💥"}),
@@ -511,14 +511,13 @@ async def test_a_tool_acts_only_for_the_owner_of_the_conversation(
     calls = [
         ToolUse("completeTask", {"id": task}),
         ToolUse("updateTask", {"id": task, "title": "mine"}),
-        ToolUse("deleteTask", {"id": task}),
         ToolUse("tasks", {}),
     ]
     model.script(Answer(calls), say("It is not yours."))
     reply = await watch(ann, f"Complete {task}.")
     assert reply.status == "COMPLETE"
     *refused, (_, listed) = results(model.requests[1])
-    assert [(is_error, result["error"]["code"]) for is_error, result in refused] == [(True, "FORBIDDEN")] * 3
+    assert [(is_error, result["error"]["code"]) for is_error, result in refused] == [(True, "FORBIDDEN")] * 2
     assert listed["edges"] == []
     assert await list_tasks(bob) == [("Bob's own", False)]
 
@@ -939,12 +938,12 @@ async def test_a_reply_that_failed_gives_no_title(titling: Client, model: Script
 # Characters
 
 
-async def test_control_characters_of_the_model_are_replaced_live_and_saved(ann: Client, model: ScriptedModel) -> None:
-    tokens = ("a\x00", "\x1e", '["text"]\n', "b\x1b[1m")
+async def test_no_character_of_the_model_breaks_its_reply(ann: Client, model: ScriptedModel) -> None:
+    tokens = ("a\x00", "\x1e", '["text"]\n', "b\x1b[1m", "ÿ")
     model.script(Answer([Thinking("x\x00y\x1ez"), Text("".join(tokens), tokens=tokens)], tokens_per_second=50))
     reply = await watch(ann, "Write control characters.")
-    assert (reply.status, reply.text) == ("COMPLETE", 'a\ufffd\ufffd["text"]\nb\x1b[1m')
-    assert reply.saved["parts"][0]["reasoning"] == "x\ufffdy\ufffdz"
+    assert (reply.status, reply.text) == ("COMPLETE", 'a\ufffd\x1e["text"]\nb\x1b[1mÿ')
+    assert reply.saved["parts"][0]["reasoning"] == "x\ufffdy\x1ez"
     assert (await ask_on(ann, reply)).status == "COMPLETE"
 
 
@@ -956,16 +955,16 @@ async def test_a_reply_may_begin_with_a_character_that_is_cut(
     assert (await watch(ann, "Begin with a thumb.")).text == "👍 b"
 
 
-async def test_control_characters_in_parameters_and_results_are_replaced(ann: Client, model: ScriptedModel) -> None:
+async def test_no_character_in_parameters_and_results_breaks_a_reply(ann: Client, model: ScriptedModel) -> None:
     call = ToolUse("addTask", {}, raw='{"title": "a\\u0000b\\u001ec", "notes": "\\ud83d\\udc4d"}')
     model.script(Answer([call]), say("Added."))
     reply = await watch(ann, "Add it.")
     assert reply.status == "COMPLETE"
     [added] = reply.calls
-    assert added["parameters"] == {"title": "a\ufffdb\ufffdc", "notes": "👍"}
+    assert added["parameters"] == {"title": "a\ufffdb\x1ec", "notes": "👍"}
     assert added["status"] == "SUCCEEDED"
-    assert added["result"]["task"]["title"] == "a\ufffdb\ufffdc"
-    assert await list_tasks(ann) == [("a\ufffdb\ufffdc", False)]
+    assert added["result"]["task"]["title"] == "a\ufffdb\x1ec"
+    assert await list_tasks(ann) == [("a\ufffdb\x1ec", False)]
     assert (await ask_on(ann, reply)).status == "COMPLETE"
 
 

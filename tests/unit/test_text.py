@@ -17,7 +17,7 @@ quick = settings(deadline=None)
 #: Halves of surrogate pairs in any order, whole pairs, and what is refused.
 TROUBLE = ("\ud83d", "\udc4d", "\x00", "\x1e", "👍🏽", "é", "e\u0301", "\ufffd", "a", "\n")
 TEXTS = (st.lists(st.sampled_from(TROUBLE)) | st.lists(st.characters())).map("".join)
-CLEAN_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\x1e"))
+CLEAN_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 
 
 @st.composite
@@ -44,7 +44,7 @@ def test_a_text_that_comes_in_pieces_is_cleaned_as_if_it_came_whole(pieces: list
 def test_each_piece_is_fit_for_storage_by_itself(pieces: list[str]) -> None:
     cleaner = Cleaner()
     for piece in [*(cleaner.feed(piece) for piece in pieces), cleaner.flush()]:
-        assert not {"\x00", "\x1e"} & set(piece)
+        assert "\x00" not in piece
         piece.encode()
 
 
@@ -64,12 +64,11 @@ def test_a_clean_text_stays_as_it_is(text: str) -> None:
     ("text", "cleaned"),
     [
         ("a\x00b", "a\ufffdb"),
-        ("a\x1eb", "a\ufffdb"),
         ("\ud83d\udc4d", "👍"),
         ("\udc4d\ud83d", "\ufffd\ufffd"),
         ("\ud83d\ud83d\udc4d", "\ufffd👍"),
         ("👍\ud83d", "👍\ufffd"),
-        ("\x1b[1m\t\x7f", "\x1b[1m\t\x7f"),
+        ("\x1b[1m\t\x1e\x7f", "\x1b[1m\t\x1e\x7f"),
     ],
 )
 def test_only_what_cannot_be_stored_is_replaced(text: str, cleaned: str) -> None:
@@ -100,7 +99,7 @@ def test_clean_json_stays_as_it_is(value: Any) -> None:
 
 
 def test_every_text_in_a_json_value_is_cleaned() -> None:
-    value = {"a\x00": ["\ud83d\udc4d", {"b": "\x1e"}, 1, None], "c": "\udc4d"}
+    value = {"a\x00": ["\ud83d\udc4d", {"b": "\ud83d"}, 1, None], "c": "\udc4d"}
     assert clean_json(value) == {"a\ufffd": ["👍", {"b": "\ufffd"}, 1, None], "c": "\ufffd"}
 
 
