@@ -85,8 +85,10 @@ class Page {
     }
     if (event.type === "ConversationDeleted") return this.#goTo(null);
     if (["sent", "finished", "ConversationChanged", "elsewhere"].includes(event.type)) this.#refreshList();
-    if (event.type === "loaded" && this.conversation.runningReply) this.#say(SAYINGS.sent);
+    if (event.type === "loaded" && this.conversation.runningReply)
+      this.#say(isWaiting(this.conversation.runningReply) ? SAYINGS.waits : SAYINGS.sent);
     else if (event.type === "finished") this.#sayFinished(event.message);
+    else if (event.type === "written") this.#say(isWaiting(event.message) ? SAYINGS.waits : SAYINGS.sent);
     else if (event.type in SAYINGS) this.#say(SAYINGS[event.type]);
     else if (event.type === "problem") this.#say(event.text);
     return this.render();
@@ -161,7 +163,8 @@ class Page {
   }
 
   #say(text) {
-    byId("status").textContent = text;
+    // Writing the same text again would have it read out again.
+    if (byId("status").textContent !== text) byId("status").textContent = text;
   }
 
   /** The finished reply is read out once, by screen readers only: it is on the page already. */
@@ -172,9 +175,12 @@ class Page {
   }
 }
 
+const isWaiting = (message) => message.status === "AWAITING_APPROVAL";
+
 const SAYINGS = {
   sending: "Sending…",
   sent: "Writing…",
+  waits: "Waiting for your approval.",
   notSent: "The message was not sent.",
   stopped: "Stopped.",
 };
