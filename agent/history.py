@@ -101,6 +101,8 @@ def _result(call: ToolCallPart) -> dict[str, Any]:
     match call.status:
         case "AWAITING_APPROVAL":
             text = "Not done: the user has not agreed to it yet."
+        case "INTERRUPTED" if not call.begun:
+            text = "Not done: the reply was cut off before it ran."
         case "RUNNING" | "INTERRUPTED":
             text = "Interrupted: it is not known whether this was done."
         case _:

@@ -109,7 +109,11 @@ async def think(
                     yield event
             if not draft.open_calls():
                 return
-        ready = [index for index, call in draft.open_calls() if call.parked or call.tool not in asking]
+        ready = [
+            index
+            for index, call in draft.open_calls()
+            if call.status == "RUNNING" and (call.parked or call.tool not in asking)
+        ]
         for index in ready:
             draft.begin_call(index)
         if ready:
@@ -118,8 +122,9 @@ async def think(
             async for ending in endings:
                 yield ending
         if waiting := draft.open_calls():
-            for index, _ in waiting:
-                yield CallParked(index, draft.park_call(index))
+            for index, call in waiting:
+                if not call.parked:
+                    yield CallParked(index, draft.park_call(index))
             return
         draft.step += 1
         yield Checkpoint()

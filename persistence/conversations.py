@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, text
+from sqlalchemy import BigInteger, and_, case, func, literal, text
 from sqlalchemy import select as select_columns
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -40,6 +40,36 @@ async def lock_owned_conversation(session: AsyncSession, owner_id: str, conversa
         .with_for_update()
     )
     return (await session.scalars(query)).one_or_none()
+
+
+async def find_changes(
+    session: AsyncSession, owner_id: str, conversation_id: UUID, after: int | None, limit: int
+) -> tuple[Conversation, Sequence[Message]] | None:
+    """The conversation, and its messages that changed after a revision (None: none), both of one moment.
+
+    A message that was added after the revision stands at the one at which it was added, any other at its last
+    change. At most `limit`, in that order. None where the owner has no such conversation.
+    """
+    changed_after = literal(None, BigInteger) if after is None else literal(after, BigInteger)
+    place = case(
+        (col(Message.added_revision) > changed_after, col(Message.added_revision)),
+        else_=col(Message.changed_revision),
+    )
+    query = (
+        select(Conversation, Message)
+        .outerjoin(
+            Message,
+            and_(
+                col(Message.conversation_id) == col(Conversation.id),
+                col(Message.changed_revision) > changed_after,
+            ),
+        )
+        .where(Conversation.owner_id == owner_id, Conversation.id == conversation_id)
+        .order_by(place, col(Message.id))
+        .limit(limit)
+    )
+    rows = (await session.execute(query)).all()
+    return (rows[0][0], [row[1] for row in rows if row[1] is not None]) if rows else None
 
 
 async def list_conversations(
@@ -100,9 +130,12 @@ async def name_conversation(session: AsyncSession, conversation_id: UUID, title:
 
 # Before the messages, which would take their runs along: their ids tell whom to wake.
 DELETE_RUNS = text("""
-    delete from run using message
-    where message.id = run.message_id and message.conversation_id = :id
-    returning run.message_id
+    with gone as (
+        select run.message_id from run join message on message.id = run.message_id
+        where message.conversation_id = :id
+        order by run.message_id for update of run
+    )
+    delete from run using gone where run.message_id = gone.message_id returning run.message_id
 """)
 DELETE_CONVERSATION = text("delete from conversation where id = :id")
 

@@ -12,10 +12,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 #: What SQLAlchemy raises while PostgreSQL cannot be reached.
-UNREACHABLE = (OSError, InterfaceError, OperationalError, TimeoutError)
+UNREACHABLE = (OSError, InterfaceError, OperationalError, TimeoutError, PoolTimeoutError)
 
 
 def _to_json(value: Any) -> str:

@@ -125,24 +125,6 @@ async def insert_reply(
     conversation.newest_message_id = message.id
 
 
-async def list_changed_messages(
-    session: AsyncSession, owner_id: str, conversation_id: UUID, after: int, until: int, limit: int
-) -> Sequence[Message]:
-    """Messages whose last change lies after one revision and not after another, in that order."""
-    query = (
-        select(Message)
-        .where(
-            Message.owner_id == owner_id,
-            Message.conversation_id == conversation_id,
-            Message.changed_revision > after,
-            Message.changed_revision <= until,
-        )
-        .order_by(col(Message.changed_revision), col(Message.id))
-        .limit(limit)
-    )
-    return (await session.scalars(query)).all()
-
-
 RATE_MESSAGE = text("""
     update message set rating = :rating, rating_comment = :comment
     where id = :id and owner_id = :owner_id and role = 'ASSISTANT'
@@ -179,7 +161,7 @@ SAVE_PARKED = text("""
         update conversation set updated_at = clock_timestamp(), revision = revision + 1 where id = :conversation_id
         returning revision
     ), resumed as (
-        update run set parked = :waits, lease_until = now() where message_id = :id
+        update run set parked = :waits and not cancel_requested, lease_until = now() where message_id = :id
     )
     update message set
         parts = :parts, changed_revision = told.revision,

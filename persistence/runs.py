@@ -18,7 +18,20 @@ class ClaimedRun:
     conversation_id: UUID
     owner_id: str
     attempt: int
+    #: How many attempts have failed before it.
+    failures: int
     cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run as its owner finds it, locked until the transaction ends."""
+
+    attempt: int
+    #: Whether nobody has begun it.
+    idle: bool
+    #: Whether it waits for its owner.
+    parked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +61,22 @@ class FinishedReply:
 # Every statement that changes a run locks its conversation first, as sending and deleting do: in one order,
 # nobody waits for each other. And each raises the conversation's revision, by which its followers learn of it.
 
-# An owner's next run comes before another's next but one; among equals the oldest. A run waits for the reply
-# before it on its branch, which the model must see whole, unless that one waits for its user.
+# An owner's next run comes before another's next but one; among equals comes who was served longest ago, then the
+# oldest. A run waits for the reply before it on its branch, which the model must see whole, unless that one waits
+# for its user.
 CLAIM_RUNS = text("""
     with busy as (
         select owner_id, count(*) as held from run where lease_until > now() and not parked group by owner_id
+    ), served as (
+        select owner_id, (select max(spent_at) from spending where spending.owner_id = waiting.owner_id) as last
+        from (select distinct owner_id from run where lease_until <= now() and not parked) as waiting
     ), free as (
-        select run.message_id, run.created_at, coalesce(busy.held, 0)
+        select run.message_id, run.created_at, served.last, coalesce(busy.held, 0)
             + row_number() over (partition by run.owner_id order by run.created_at) as turn
-        from run left join busy on busy.owner_id = run.owner_id
+        from run join served on served.owner_id = run.owner_id left join busy on busy.owner_id = run.owner_id
         where run.lease_until <= now() and not run.parked
             and not exists (select from run earlier where earlier.message_id = run.after_id and not earlier.parked)
-        order by turn, run.created_at limit :limit
+        order by turn, last nulls first, run.created_at limit :limit
     ), locked as (
         select conversation.id from conversation
         where id in (select conversation_id from message where message.id in (select message_id from free))
@@ -70,9 +87,11 @@ CLAIM_RUNS = text("""
         where run.message_id in (select message_id from free) and run.lease_until <= now() and not run.parked
         for update of run skip locked
     ), claimed as (
-        update run set attempt = attempt + 1, lease_until = now() + make_interval(secs => :lease)
+        update run set
+            attempt = attempt + 1, failures = failures + held::integer, held = true,
+            lease_until = now() + make_interval(secs => :lease)
         from taken where run.message_id = taken.message_id
-        returning run.message_id, run.attempt, run.cancel_requested
+        returning run.message_id, run.attempt, run.failures, run.cancel_requested
     ), told as (
         update conversation set revision = revision + 1
         where id in (select conversation_id from taken)
@@ -80,7 +99,8 @@ CLAIM_RUNS = text("""
     )
     update message set status = 'STREAMING', attempt = claimed.attempt, changed_revision = told.revision
     from claimed, told where message.id = claimed.message_id and told.id = message.conversation_id
-    returning message.id, message.conversation_id, message.owner_id, claimed.attempt, claimed.cancel_requested
+    returning message.id, message.conversation_id, message.owner_id,
+        claimed.attempt, claimed.failures, claimed.cancel_requested
 """)
 
 
@@ -91,9 +111,14 @@ async def claim_runs(connection: AsyncConnection, limit: int, lease: float) -> l
 
 
 EXTEND_LEASES = text("""
+    with held as (
+        select run.message_id
+        from run join unnest(cast(:ids as uuid[]), cast(:attempts as integer[])) as asked (message_id, attempt)
+            on asked.message_id = run.message_id and asked.attempt = run.attempt
+        order by run.message_id for update of run
+    )
     update run set lease_until = now() + make_interval(secs => :lease)
-    from unnest(cast(:ids as uuid[]), cast(:attempts as integer[])) as held (message_id, attempt)
-    where run.message_id = held.message_id and run.attempt = held.attempt
+    from held where run.message_id = held.message_id
     returning run.message_id, run.attempt, run.cancel_requested
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
@@ -110,7 +135,7 @@ async def extend_leases(connection: AsyncConnection, held: Sequence[tuple[UUID, 
 
 # A lease that ends now: any node may claim the run at once.
 RELEASE_RUN = text("""
-    update run set lease_until = now() where message_id = :id and attempt = :attempt
+    update run set lease_until = now(), held = false where message_id = :id and attempt = :attempt
 """)
 
 
@@ -123,13 +148,29 @@ LOCK_CONVERSATION_OF = text("""
     where message.id = :id and message.owner_id = :owner_id
     for update of conversation
 """)
-# A run that waits for its user is claimed once more, to be ended.
-NOTE_CANCEL = text("""
-    update run set cancel_requested = true, parked = false,
-        lease_until = case when parked then now() else lease_until end
-    where message_id = :id and owner_id = :owner_id
-    returning attempt = 0 and lease_until <= now()
+LOCK_RUN = text("""
+    select attempt, attempt = 0 and lease_until <= now(), parked
+    from run where message_id = :id and owner_id = :owner_id
+    for update
 """)
+
+
+async def lock_owned_run(connection: AsyncConnection, owner_id: str, message_id: UUID) -> WaitingRun | None:
+    """The run of the owner's reply, which nobody changes until this transaction ends; None where it has none."""
+    parameters = {"id": message_id, "owner_id": owner_id}
+    await connection.execute(LOCK_CONVERSATION_OF, parameters)
+    row = (await connection.execute(LOCK_RUN, parameters)).one_or_none()
+    return None if row is None else WaitingRun(*row)
+
+
+REQUEST_CANCEL = text("update run set cancel_requested = true where message_id = :id")
+
+
+async def request_cancel(connection: AsyncConnection, message_id: UUID) -> None:
+    """Ask the runner of a locked run to end it."""
+    await connection.execute(REQUEST_CANCEL, {"id": message_id})
+
+
 # What waited for it now waits for what it waited for.
 STOP_IDLE = text("""
     with idle as (
@@ -146,24 +187,21 @@ STOP_IDLE = text("""
 """)
 
 
-async def request_cancel(connection: AsyncConnection, owner_id: str, message_id: UUID) -> None:
-    """Stop a reply of the owner: at once if nobody has begun it, else through its runner.
-
-    Wants a transaction. A reply that has finished stays as it is.
-    """
-    parameters = {"id": message_id, "owner_id": owner_id}
-    await connection.execute(LOCK_CONVERSATION_OF, parameters)
-    if (await connection.execute(NOTE_CANCEL, parameters)).scalar_one_or_none():
-        await connection.execute(STOP_IDLE, {"id": message_id})
+async def stop_idle(connection: AsyncConnection, message_id: UUID) -> None:
+    """End a locked run that nobody has begun."""
+    await connection.execute(STOP_IDLE, {"id": message_id})
 
 
+# The run is locked first: a late runner waits for the one that took over, and then finds another attempt.
 SAVE_STEP = text("""
+    with held as (
+        select message_id from run where message_id = :id and attempt = :attempt for share
+    )
     update message set
         parts = :parts, model = :model, restarts = :restarts,
         input_tokens = :input_tokens, output_tokens = :output_tokens,
         cache_read_tokens = :cache_read_tokens, cache_write_tokens = :cache_write_tokens
-    from run
-    where message.id = :id and run.message_id = message.id and run.attempt = :attempt
+    from held where message.id = held.message_id
 """).bindparams(bindparam("parts", type_=JSON), bindparam("restarts", type_=ARRAY(Integer)))
 
 
@@ -189,26 +227,46 @@ async def save_step(
     return bool((await connection.execute(SAVE_STEP, parameters)).rowcount)
 
 
+# One that was asked to stop meanwhile is claimed once more, to be ended.
 PARK_RUN = text("""
     with locked as (
         select id from conversation where id = :conversation_id for update
     ), parked as (
-        update run set parked = true from locked
-        where message_id = :id and attempt = :attempt
+        update run set
+            parked = not cancel_requested, held = false,
+            lease_until = case when cancel_requested then now() else lease_until end
+        from locked where message_id = :id and attempt = :attempt
         returning message_id
     ), told as (
         update conversation set updated_at = clock_timestamp(), revision = revision + 1
         from parked where conversation.id = :conversation_id
         returning revision
     )
-    update message set status = 'AWAITING_APPROVAL', changed_revision = told.revision
+    update message set
+        status = 'AWAITING_APPROVAL', changed_revision = told.revision, parts = :parts, model = :model,
+        input_tokens = :input_tokens, output_tokens = :output_tokens,
+        cache_read_tokens = :cache_read_tokens, cache_write_tokens = :cache_write_tokens
     from told where message.id = :id
-""")
+""").bindparams(bindparam("parts", type_=JSON))
 
 
-async def park_run(connection: AsyncConnection, run: ClaimedRun) -> bool:
-    """Let a run wait for its user, held by nobody; False if another attempt has taken over."""
-    parameters = {"id": run.message_id, "conversation_id": run.conversation_id, "attempt": run.attempt}
+async def park_run(
+    connection: AsyncConnection,
+    run: ClaimedRun,
+    *,
+    parts: list[dict[str, Any]],
+    model: str | None,
+    usage: Mapping[str, int],
+) -> bool:
+    """Save a reply and let its run wait for the user, held by nobody; False if another attempt has taken over."""
+    parameters = {
+        "id": run.message_id,
+        "conversation_id": run.conversation_id,
+        "attempt": run.attempt,
+        "parts": parts,
+        "model": model,
+        **usage,
+    }
     return bool((await connection.execute(PARK_RUN, parameters)).rowcount)
 
 

@@ -138,6 +138,10 @@ class Run(SQLModel, table=True):
     lease_until: datetime = Field(default=None, sa_column_kwargs=_NOW)
     #: True while it waits for the user's word on a tool call: then nobody may claim it.
     parked: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    #: Whether a runner has it that did not let it go: claimed again, that runner has failed.
+    held: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    #: How many runners have failed.
+    failures: int = Field(default=0, sa_column_kwargs=_ZERO)
     cancel_requested: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(default=None, sa_column_kwargs=_NOW)
 

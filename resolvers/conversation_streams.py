@@ -1,11 +1,12 @@
 """Following a conversation as it changes."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 from uuid import UUID
 
-from persistence import conversations, messages
+from persistence import conversations
 from persistence.tables import Conversation, Message
 from resolvers.context import Context
 from resolvers.errors import BadUserInput, Forbidden
@@ -51,60 +52,67 @@ async def follow_conversation(context: Context, id: UUID, revision: int | None) 
     `Forbidden`, and `BadUserInput` for a revision that has not been.
     """
     with context.worker.live.watch(id) as watch:
-        conversation = await _load(context, id)
-        if conversation is None:
+        look = await _look(context, id, revision)
+        if look is None:
             raise Forbidden
-        if revision is not None and revision > conversation.revision:
+        if revision is not None and revision > look.revision:
             raise BadUserInput("after", "is not a cursor of this conversation")
-        seen = conversation.revision if revision is None else revision
-        while conversation is not None:
-            events, is_whole = await _changes(context, conversation, seen)
-            for event in events:
+        while look is not None:
+            for event in look.events:
                 yield event
-            if is_whole:
-                seen = conversation.revision
+            seen = look.until
+            if look.is_whole:
                 await watch.changed(POLL_INTERVAL)
-            else:
-                seen = events[-1].revision
-            conversation = await _load(context, id)
+            look = await _look(context, id, seen)
         yield ConversationGone(seen + 1)
 
 
-async def _load(context: Context, id: UUID) -> Conversation | None:
-    async with context.database.session() as session:
-        found = await conversations.find_owned_conversations(session, context.owner_id, [id])
-    return found[0] if found else None
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a follower finds in the rows at one moment."""
+
+    #: The conversation's revision.
+    revision: int
+    events: list[ConversationEvent]
+    #: The revision up to which all is told.
+    until: int
+    is_whole: bool
 
 
-async def _changes(context: Context, conversation: Conversation, seen: int) -> tuple[list[ConversationEvent], bool]:
-    """What happened between a revision and this state of the conversation, in order, and whether that is all."""
-    if seen >= conversation.revision:
-        return [], True
+async def _look(context: Context, id: UUID, seen: int | None, batch: int = BATCH) -> _Look | None:
+    """What changed after a revision; None where the caller has no such conversation (any more)."""
     async with context.database.session() as session:
-        rows = await messages.list_changed_messages(
-            session, context.owner_id, conversation.id, seen, conversation.revision, BATCH
-        )
-    is_whole = len(rows) < BATCH
+        found = await conversations.find_changes(session, context.owner_id, id, seen, batch)
+    if found is None:
+        return None
+    conversation, rows = found
+    if seen is None:
+        return _Look(conversation.revision, [], conversation.revision, is_whole=True)
+    is_whole = len(rows) < batch
+    until = conversation.revision
     if not is_whole:
         # The last revision may have more rows than were read.
-        rows = [row for row in rows if row.changed_revision < rows[-1].changed_revision]
-    until = conversation.revision if is_whole else rows[-1].changed_revision
-    changed: list[Conversation | MessageState] = [*await add_live_state(context, rows)]
+        until = _place(rows[-1], seen) - 1
+        rows = [row for row in rows if _place(row, seen) <= until]
+        if not rows:
+            return await _look(context, id, seen, batch * 4)
+    events: list[ConversationEvent] = []
+    for state in await add_live_state(context, rows):
+        row = state.row
+        if row.added_revision > seen:
+            events.append(MessageNews(row.added_revision, "added", state))
+        if max(seen, row.added_revision) < row.changed_revision <= until:
+            events.append(MessageNews(row.changed_revision, "changed", state))
     if seen < conversation.changed_revision <= until:
-        changed.append(conversation)
-    changed.sort(key=_revision)
+        events.append(ConversationNews(conversation.changed_revision, conversation))
+    events.sort(key=lambda event: event.revision)
     # Rows of one statement share a revision: a follower goes on after it only once all of them are told.
-    revisions = [_revision(item) for item in changed]
-    places = [here - (here == later) for here, later in zip(revisions, [*revisions[1:], 0], strict=True)]
-    return [_event(item, seen, place) for item, place in zip(changed, places, strict=True)], is_whole
+    for index, (event, later) in enumerate(pairwise(events)):
+        if event.revision == later.revision:
+            events[index] = replace(event, revision=event.revision - 1)
+    return _Look(conversation.revision, events, until, is_whole)
 
 
-def _revision(item: Conversation | MessageState) -> int:
-    row: Conversation | Message = item.row if isinstance(item, MessageState) else item
-    return row.changed_revision
-
-
-def _event(item: Conversation | MessageState, seen: int, place: int) -> ConversationEvent:
-    if isinstance(item, MessageState):
-        return MessageNews(place, "added" if item.row.added_revision > seen else "changed", item)
-    return ConversationNews(place, item)
+def _place(row: Message, seen: int) -> int:
+    """The first revision after `seen` at which something of the message is to be told."""
+    return row.added_revision if row.added_revision > seen else row.changed_revision

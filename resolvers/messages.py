@@ -9,11 +9,14 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from agent.parts import Part, parts_from_json
+from agent.draft import Draft
+from agent.model import Usage
+from agent.parts import Part, join_text, parts_from_json, parts_to_json
 from persistence import branches, conversations, messages, runs
 from persistence.branches import Branch, Place
 from persistence.identifiers import new_id
 from persistence.pages import Page, Window
+from persistence.runs import ClaimedRun, FinishedReply
 from persistence.tables import RUNNING_STATUSES, Conversation, Message
 from resolvers.context import Context
 from resolvers.errors import BadUserInput, Forbidden
@@ -255,11 +258,33 @@ async def stop_message(context: Context, id: UUID) -> MessageState:
     if state.row.status not in RUNNING_STATUSES:
         return state
     async with context.database.transaction() as session:
-        await runs.request_cancel(await session.connection(), context.owner_id, id)
+        await _stop_run(session, context.owner_id, id)
     context.worker.stop_reply(id)
+    context.worker.live.notify(id)
     _announce(context, state.row.conversation_id)
     await wait_for_end(context.worker.live, id, lambda: load_saved(context, id), STOP_TIMEOUT)
     return await load_message(context, id)
+
+
+async def _stop_run(session: AsyncSession, owner_id: str, id: UUID) -> None:
+    """End a run that nobody writes, and have the one that somebody writes ended."""
+    connection = await session.connection()
+    run = await runs.lock_owned_run(connection, owner_id, id)
+    if run is None:
+        return
+    if run.idle:
+        await runs.stop_idle(connection, id)
+    elif run.parked:
+        [message] = await messages.find_owned_messages(session, owner_id, [id])
+        draft = Draft(parts_from_json(message.parts))
+        for index, _ in draft.open_calls():
+            draft.end_call(index, "INTERRUPTED", None)
+        usage = {name: getattr(message, name) or 0 for name in Usage().as_columns()}
+        end = FinishedReply("STOPPED", parts_to_json(draft.parts), join_text(draft.parts), message.model, usage)
+        held = ClaimedRun(id, message.conversation_id, owner_id, run.attempt, 0, cancel_requested=True)
+        await runs.finish_reply(connection, held, end)
+    else:
+        await runs.request_cancel(connection, id)
 
 
 async def finish_message(context: Context, id: UUID) -> MessageState:

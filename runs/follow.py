@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from agent.parts import Part
+from persistence.database import is_unreachable
 from runs.live import LiveReplies, LiveSlice
 from runs.log import LogEvent, LogReader, StreamRestarted, events_after, write_log
 
@@ -19,6 +20,10 @@ PACE = 0.025
 
 class InvalidCursor(Exception):
     """The cursor is of no place in this reply."""
+
+
+class _NotYet(InvalidCursor):
+    """The cursor is ahead of what this node knows: another may have shown the reader more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,16 @@ class News:
     """What has happened since the last, and the attempt whose log the positions are of."""
 
     attempt: int
+    restarts: Sequence[int]
     events: Sequence[LogEvent | StreamRestarted | ReplyFinished]
+
+    def cursor(self, event: LogEvent | StreamRestarted | ReplyFinished) -> Cursor:
+        """The place after an event, in the first attempt that told it: the same live and ever after."""
+        for attempt in range(1, self.attempt):
+            # An attempt that has not said yet where it goes on keeps all that is saved.
+            if min(self.restarts[attempt - 1 : self.attempt - 1], default=event.position) >= event.position:
+                return Cursor(attempt, event.position)
+        return Cursor(self.attempt, event.position)
 
 
 class _Reader:
@@ -72,13 +86,15 @@ class _Reader:
             events.extend(self._enter(slice, log))
         else:
             log = self._log
-            events.extend(log.read(slice.data))
+            events.extend(self._unread(log.read(slice.data)))
             self.offset += len(slice.data)
+        if slice.ended and self._position > log.position + 1:
+            raise InvalidCursor
         self._position = max(self._position, log.position)
         if slice.ended and self._position == log.position:
             self._position += 1
             events.append(ReplyFinished(self._position))
-        return News(slice.attempt, events)
+        return News(slice.attempt, slice.restarts, events)
 
     def take_saved(self, saved: SavedReply) -> News:
         """As `take`, from the row: of a reply that still runs, it may have less than was read live."""
@@ -87,7 +103,7 @@ class _Reader:
             log = LogReader()
             log.read(whole.data)
             if saved.attempt < self.attempt or self._position > log.position:
-                return News(self.attempt, ())
+                return News(self.attempt, (), ())
         self._log = None
         news = self.take(whole)
         if saved.running:
@@ -109,11 +125,15 @@ class _Reader:
             if self._position > common:
                 self._position = common
                 restarted = [StreamRestarted(common, log.part_at(common))]
-        if self._position > log.position + slice.ended:
-            raise InvalidCursor
         self.attempt, self.offset = slice.attempt, len(slice.data)
+        unread = self._unread(told)
+        if self._position > log.position + slice.ended:
+            raise InvalidCursor if slice.ended else _NotYet
+        return [*restarted, *unread]
+
+    def _unread(self, told: Sequence[LogEvent]) -> list[LogEvent]:
         try:
-            return [*restarted, *events_after(told, self._position)]
+            return events_after(told, self._position)
         except ValueError as error:
             raise InvalidCursor from error
 
@@ -129,13 +149,18 @@ async def follow_reply(
     quiet = 0
     with live.watch(message_id) as watch:
         saved = await load()
+        if cursor.attempt > saved.attempt:
+            raise InvalidCursor
         while True:
             slice = await live.read(message_id, reader.attempt, reader.offset) if saved.running else None
-            if slice is not None and slice.attempt < saved.attempt:
+            if slice is not None and slice.attempt < max(saved.attempt, reader.attempt):
                 # Left behind by a writer that died.
                 slice = None
             # No live state: finished, parked, between two writers, or written where this node cannot see it.
-            news = reader.take_saved(saved) if slice is None else reader.take(slice)
+            try:
+                news = reader.take_saved(saved) if slice is None else reader.take(slice)
+            except _NotYet:
+                news = News(reader.attempt, (), ())
             if news.events:
                 yield news
             if not saved.running or (slice is not None and slice.ended):
@@ -143,7 +168,17 @@ async def follow_reply(
             quiet = 0 if news.events else quiet + 1
             await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
             if slice is None or quiet >= QUIET_POLLS:
-                saved, quiet = await load(), 0
+                saved, quiet = await _reload(load, saved), 0
+
+
+async def _reload(load: Callable[[], Awaitable[SavedReply]], known: SavedReply) -> SavedReply:
+    """The reply as its row has it now, or as it was while PostgreSQL is away: a reader only waits longer then."""
+    try:
+        return await load()
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        return known
 
 
 async def wait_for_end(
@@ -152,15 +187,18 @@ async def wait_for_end(
     """Wait until a reply is saved for good; False if it is not after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
-    attempt = offset = 0
+    attempt = offset = quiet = 0
     with live.watch(message_id) as watch:
         while True:
             if slice := await live.read(message_id, attempt, offset):
                 offset = len(slice.data) + (offset if slice.attempt == attempt else 0)
                 attempt = slice.attempt
+            quiet = 0 if slice and slice.data else quiet + 1
             # While tokens come the row need not be asked.
-            if (slice is None or slice.ended) and not (await load()).running:
-                return True
+            if slice is None or slice.ended or quiet >= QUIET_POLLS:
+                quiet = 0
+                if not (await load()).running:
+                    return True
             remaining = deadline - loop.time()
             if remaining <= 0:
                 return False

@@ -31,7 +31,7 @@ from agent.tools import Tool
 from persistence import branches, conversations, runs, tables
 from persistence.branches import Branch
 from persistence.database import Database, is_deadlock, is_unreachable
-from persistence.pages import Window
+from persistence.pages import Page, Window
 from persistence.runs import ClaimedRun, FinishedReply
 from runs.live import LiveReplies
 from runs.log import LogReader, begin_reasoning, begin_text, finish_call, park_call, start_call, write_log
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Seconds between two tries to save while PostgreSQL is away.
+#: Seconds between two tries to load or save while PostgreSQL is away.
 SAVE_INTERVAL = 1.0
 
 
@@ -107,7 +107,7 @@ class Turn:
             stopped = self._thinking is None or self._thinking.cancelled()
             if stopped and error is None and self._ending == "handed over":
                 await self._hand_over()
-            elif self._parked and not stopped and error is None:
+            elif not stopped and error is None and self._draft.open_calls():
                 await self._park()
             else:
                 await self._finish(history, error, "STOPPED" if stopped else "COMPLETE")
@@ -123,8 +123,7 @@ class Turn:
         """Load the branch and show readers what earlier attempts saved; gives the messages before the reply."""
         branch = Branch(self.run.conversation_id, self.run.message_id)
         window = Window(self._agent.history_messages + 1, from_end=True)
-        async with self._database.session() as session:
-            [page] = await branches.fetch_branches(session, self.run.owner_id, [(branch, window)])
+        page = await self._persist(lambda: self._load(branch, window))
         if not page.rows:
             raise LostRun
         *history, reply = page.rows
@@ -150,7 +149,7 @@ class Turn:
 
     async def _think(self, history: Sequence[tables.Message]) -> ModelError | None:
         """Let the agent write until it is done, stopped or failed; gives the failure."""
-        if self.run.attempt > self._agent.max_attempts:
+        if self.run.failures >= self._agent.max_attempts:
             return ModelError("INTERNAL", "The server failed too often while it wrote this reply.", retryable=True)
         if self._ending is not None:
             return None
@@ -195,8 +194,16 @@ class Turn:
 
     async def _park(self) -> None:
         """Leave the reply to its user: no node holds it until every call is answered."""
-        await self._save_step()
-        if not await self._save(lambda connection: runs.park_run(connection, self.run)):
+        saved = await self._save(
+            lambda connection: runs.park_run(
+                connection,
+                self.run,
+                parts=parts_to_json(self._draft.parts),
+                model=self._draft.model,
+                usage=self._draft.usage.as_columns(),
+            )
+        )
+        if not saved:
             raise LostRun
         # Only now: whoever is told may answer at once.
         for parked in self._parked:
@@ -286,16 +293,27 @@ class Turn:
                 await conversations.name_conversation(session, self.run.conversation_id, title)
             await runs.record_spending(await session.connection(), self.run.owner_id, usage.as_columns())
 
+    async def _load(self, branch: Branch, window: Window) -> Page[tables.Message]:
+        async with self._database.session() as session:
+            [page] = await branches.fetch_branches(session, self.run.owner_id, [(branch, window)])
+        return page
+
     async def _save(self, statement: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-        """Run a statement, again and again while PostgreSQL is away and the run is not lost."""
+        async def execute() -> Result:
+            async with self._database.connection() as connection:
+                return await statement(connection)
+
+        return await self._persist(execute)
+
+    async def _persist(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do it, again and again while PostgreSQL is away and the run is not lost."""
         while True:
             try:
-                async with self._database.connection() as connection:
-                    return await statement(connection)
+                return await work()
             except Exception as error:
                 if not (is_unreachable(error) or is_deadlock(error)):
                     raise
-                logger.warning("run %s: saving waits: %s", self.run.message_id, error)
+                logger.warning("run %s: waiting for PostgreSQL: %s", self.run.message_id, error)
             if self._ending == "lost":
                 raise LostRun
             await asyncio.sleep(SAVE_INTERVAL)

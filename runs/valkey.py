@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two writes of a node, and before it tries an unreachable Valkey again.
 TICK, RETRY = 0.025, 0.5
+#: Seconds that a reader's first look waits for Valkey at the most.
+FIRST_LOOK = 0.5
 #: Seconds that keys live if their node dies; no reply takes longer than that between two writes.
 LIFETIME = 3600
 CHANNEL = "loquent:live"
@@ -41,6 +43,11 @@ redis.call('HSET', KEYS[1], 'attempt', ARGV[1], 'restarts', ARGV[2], 'ended', AR
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('EXPIRE', KEYS[1] .. ':' .. ARGV[1], ARGV[4])
 return 1
+"""
+# To write at a place, not at the end: a write that comes late, or twice, changes nothing.
+WRITE_LOG = """
+if redis.call('STRLEN', KEYS[1]) < tonumber(ARGV[1]) then return -1 end
+return redis.call('SETRANGE', KEYS[1], ARGV[1], ARGV[2])
 """
 DROP_LOG = """
 redis.call('DEL', KEYS[1] .. ':' .. ARGV[1])
@@ -86,8 +93,9 @@ class ValkeyLiveReplies:
     def __init__(self, url: str) -> None:
         self._memory = MemoryLiveReplies()
         self._valkey = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, max_connections=32)
-        # Hints may be far apart: no time-out for them.
-        self._hints = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=None, socket_keepalive=True)
+        # Hints may be far apart: no time-out for them. A socket of this machine has no keep-alive.
+        keep_alive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+        self._hints = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=None, **keep_alive)
         self._written: dict[UUID, _Written] = {}
         self._dirty: set[UUID] = set()
         self._changed: set[UUID] = set()
@@ -157,9 +165,14 @@ class ValkeyLiveReplies:
             return slice
         if slice is None and self._reachable:
             # The first look of a reader: later ones find it in memory.
-            await self._mirror([message_id])
+            try:
+                async with asyncio.timeout(FIRST_LOOK):
+                    await self._mirror([message_id])
+            except UNREACHABLE as error:
+                self._note(reachable=False, reason=error)
             slice = await self._memory.read(message_id, attempt, offset)
-            if slice is not None and not self._memory.is_watched(message_id):
+            # This node may have begun to write it meanwhile.
+            if slice is not None and not (message_id in self._written or self._memory.is_watched(message_id)):
                 self._memory.forget(message_id)
         elif slice is not None and not slice.data:
             # Nothing new, and a hint may have been lost.
@@ -189,6 +202,9 @@ class ValkeyLiveReplies:
             except UNREACHABLE as error:
                 self._note(reachable=False, reason=error)
                 await asyncio.sleep(RETRY)
+            except Exception:
+                logger.exception("Valkey: something went wrong, going on")
+                await asyncio.sleep(RETRY)
 
     def _note(self, *, reachable: bool, reason: Exception | None = None) -> None:
         if reachable and not self._reachable:
@@ -209,14 +225,14 @@ class ValkeyLiveReplies:
         dirty, self._dirty = self._dirty, set()
         changed, self._changed = self._changed, set()
         signals, self._signals = self._signals, []
-        pipeline = self._valkey.pipeline(transaction=False)
-        appended = [(id, self._add_writes(pipeline, id)) for id in dirty]
-        for letter, ids in ((_GREW, dirty), (_CHANGED, changed)):
-            if ids:
-                pipeline.publish(CHANNEL, letter + b"".join(id.bytes for id in ids))
-        for signal in signals:
-            pipeline.publish(CHANNEL, signal)
         try:
+            pipeline = self._valkey.pipeline(transaction=False)
+            grown = [(id, self._add_writes(pipeline, id)) for id in dirty]
+            for letter, ids in ((_GREW, dirty), (_CHANGED, changed)):
+                if ids:
+                    pipeline.publish(CHANNEL, letter + b"".join(id.bytes for id in ids))
+            for signal in signals:
+                pipeline.publish(CHANNEL, signal)
             answers = await pipeline.execute()
         except BaseException:
             # What has arrived is not known: all of it is written again.
@@ -226,16 +242,30 @@ class ValkeyLiveReplies:
             self._changed |= changed
             self._to_write.set()
             raise
-        for id, index in appended:
-            written = self._written.get(id)
-            if written is not None and index is not None and answers[index] != written.sent:
-                # The length of the log is its version: another one means that Valkey has lost data.
-                written.whole = True
-                self._touch(id)
+        for id, index in grown:
+            self._check_length(id, answers[index] if index is not None else None)
+
+    def _check_length(self, id: UUID, length: int | None) -> None:
+        """After a write: is all of the log there?"""
+        written, log = self._written.get(id), self._memory.find_log(id)
+        if written is None:
+            return
+        if length is not None and length != written.sent:
+            # The length of the log is its version: another one means that Valkey has lost data.
+            written.whole = True
+            self._touch(id)
+        elif log is not None and log.ended:
+            asyncio.get_running_loop().call_later(LINGER, self._forget_written, id, written)
+
+    def _forget_written(self, id: UUID, written: _Written) -> None:
+        if self._written.get(id) is written:
+            del self._written[id]
 
     def _add_writes(self, pipeline: Pipeline, id: UUID) -> int | None:
         """Add what Valkey lacks of a reply; gives the place of the answer that must be the log's length."""
-        written = self._written[id]
+        written = self._written.get(id)
+        if written is None:
+            return None
         key, log = _newest_key(id), self._memory.find_log(id)
         if written.dropped or log is None or log.attempt != written.attempt:
             pipeline.eval(DROP_LOG, 1, key, str(written.attempt))
@@ -243,10 +273,11 @@ class ValkeyLiveReplies:
             return None
         place = None
         if written.whole:
-            pipeline.set(_log_key(id, written.attempt), bytes(log.data))
+            pipeline.set(_log_key(id, written.attempt), bytes(log.data), ex=LIFETIME)
         elif len(log.data) > written.sent:
             place = len(pipeline)
-            pipeline.append(_log_key(id, written.attempt), bytes(memoryview(log.data)[written.sent :]))
+            rest = bytes(memoryview(log.data)[written.sent :])
+            pipeline.eval(WRITE_LOG, 1, _log_key(id, written.attempt), written.sent, rest)
         if written.whole or log.ended:
             restarts = orjson.dumps(list(log.restarts))
             lifetime = int(2 * LINGER) if log.ended else LIFETIME
@@ -273,27 +304,38 @@ class ValkeyLiveReplies:
             known.append((attempt, offset))
             pipeline.eval(READ_NEWEST, 1, _newest_key(id), str(attempt), offset)
         answers = await pipeline.execute()
+        self._note(reachable=True)
         for id, (attempt, offset), answer in zip(ids, known, answers, strict=True):
-            if answer is not None and id not in self._written:
+            if id in self._written:
+                continue
+            if answer is not None:
                 self._take_over(id, attempt, offset, *answer)
+            elif attempt:
+                # Its writer gave it up, or Valkey has lost it: until it is there again, readers see the saved one.
+                self._memory.drop(id, attempt)
 
     def _take_over(
         self, id: UUID, known: int, offset: int, attempt: bytes, restarts: bytes, ended: bytes, data: bytes
     ) -> None:
         newest = int(attempt)
-        if newest != known:
+        # Where the data begins; two fetches may have crossed, so that some or all of it is here by now.
+        base = offset if newest == known else 0
+        log = self._memory.find_log(id)
+        if log is None or log.attempt < newest:
+            if base:
+                return
             self._memory.begin(id, newest, orjson.loads(restarts), data)
-        elif data:
-            log = self._memory.find_log(id)
-            # Two fetches may have crossed.
-            if log is not None and log.attempt == newest and len(log.data) == offset:
-                self._memory.append(id, newest, data)
+        elif log.attempt > newest or base > len(log.data):
+            return
+        elif len(log.data) < base + len(data):
+            self._memory.append(id, newest, data[len(log.data) - base :])
         if ended == b"1":
             self._memory.end(id, newest)
 
     async def _listen(self) -> None:
         async with self._hints.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(CHANNEL)
+            self._note(reachable=True)
             for id in self._memory.watched():
                 self._want(id)
                 self._memory.notify(id)

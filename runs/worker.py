@@ -144,6 +144,7 @@ class Worker:
     def _begin(self, run: ClaimedRun) -> None:
         turn = self._start_turn(run)
         self._turns[run.message_id] = turn
+        self.live.notify(run.conversation_id)
         task = asyncio.create_task(turn.write(), name=f"run {run.message_id}")
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._end(run.message_id, turn, task))

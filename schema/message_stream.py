@@ -5,7 +5,7 @@ import strawberry
 from resolvers.context import Context
 from resolvers.messages import load_message
 from runs import follow, log
-from runs.follow import Cursor, News
+from runs.follow import News
 from schema.message import Message, ToolCallPart
 from schema.scalars import StreamCursors
 
@@ -77,7 +77,7 @@ async def convert_news(caller: Context, cursors: StreamCursors, news: News) -> l
     """The events of a message, as the contract has them."""
     converted: list[MessageStreamEvent] = []
     for event in news.events:
-        cursor = cursors.write(Cursor(news.attempt, event.position))
+        cursor = cursors.write(news.cursor(event))
         match event:
             case log.TextDelta(_, part, offset, text):
                 converted.append(TextDelta(cursor=cursor, part=part, offset=offset, text=text))

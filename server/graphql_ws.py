@@ -28,7 +28,8 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             # No payload, no token: refused like any other bad one, not as a malformed message.
             message["payload"] = {}
         await super().handle_connection_init(message)
-        if self.connection_acknowledged and isinstance(self.context, WebSocketContext):
+        # A second one is refused, but the socket stays acknowledged until it is closed.
+        if self._expiry is None and self.connection_acknowledged and isinstance(self.context, WebSocketContext):
             loop = asyncio.get_running_loop()
             self._expiry = loop.call_later(max(0, self.context.expires_at - time.time()), self._expire)
 

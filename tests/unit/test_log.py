@@ -192,6 +192,7 @@ class Paper:
     async def execute(self, statement: object, parameters: Mapping[str, Any]) -> Any:
         if statement is runs.PARK_RUN:
             self.row.status = "AWAITING_APPROVAL"
+            self.row.parts = orjson.loads(orjson.dumps(parameters["parts"]))
         elif statement is runs.SAVE_STEP or statement is runs.FINISH_REPLY:
             self.row.parts = orjson.loads(orjson.dumps(parameters["parts"]))
             self.row.restarts = parameters.get("restarts", self.row.restarts)
@@ -207,7 +208,7 @@ class Paper:
     def claim(self) -> ClaimedRun:
         row = self.row
         row.attempt, row.status = row.attempt + 1, "STREAMING"
-        return ClaimedRun(row.id, row.conversation_id, row.owner_id, row.attempt, cancel_requested=False)
+        return ClaimedRun(row.id, row.conversation_id, row.owner_id, row.attempt, failures=0, cancel_requested=False)
 
     def answer(self, approve: bool) -> None:
         """Say the user's word on each call that waits for it."""

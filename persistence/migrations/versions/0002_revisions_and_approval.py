@@ -13,6 +13,8 @@ STATEMENTS = (
     # The index on changes begins with the same column.
     "drop index message_of_conversation",
     "alter table run add column parked boolean not null default false",
+    "alter table run add column held boolean not null default false",
+    "alter table run add column failures integer not null default 0",
     "alter table run add column owner_id text",
     "update run set owner_id = message.owner_id from message where message.id = run.message_id",
     "alter table run alter column owner_id set not null",
