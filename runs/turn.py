@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,6 +43,8 @@ Result = TypeVar("Result")
 
 #: Seconds between two tries to load or save while PostgreSQL is away.
 SAVE_INTERVAL = 1.0
+#: Seconds that naming a conversation may take.
+TITLE_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Turn:
         self._restarts: Sequence[int] = ()
         self._part = -1
         self._parked: list[CallParked] = []
+        #: What is to be done once the reply is saved; None for nothing.
+        self.afterwork: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._thinking: asyncio.Task[None] | None = None
         self._ending: Literal["stopped", "lost", "handed over"] | None = "stopped" if run.cancel_requested else None
 
@@ -188,9 +193,8 @@ class Turn:
             raise LostRun
         self._live.end(self.run.message_id, self.run.attempt)
         self._live.notify(self.run.conversation_id)
-        if untitled and end.status == "COMPLETE":
-            await self._name_conversation(history, end.text)
-            self._live.notify(self.run.conversation_id)
+        if untitled and end.status == "COMPLETE" and history:
+            self.afterwork = partial(self._name_conversation, history[-1], end.text)
 
     async def _park(self) -> None:
         """Leave the reply to its user: no node holds it until every call is answered."""
@@ -277,21 +281,22 @@ class Turn:
         if not saved:
             raise LostRun
 
-    async def _name_conversation(self, history: Sequence[tables.Message], answer: str) -> None:
+    async def _name_conversation(self, question: tables.Message, answer: str) -> None:
         model = self._agent.title_model
-        if model is None or not history:
+        if model is None:
             return
         usage = Usage()
         try:
-            question = join_text(parts_from_json(history[-1].parts))
-            title = await write_title(model, question, answer, usage)
-        except ModelError as error:
+            async with asyncio.timeout(TITLE_TIMEOUT):
+                title = await write_title(model, join_text(parts_from_json(question.parts)), answer, usage)
+            async with self._database.session() as session:
+                if title is not None:
+                    await conversations.name_conversation(session, self.run.conversation_id, title)
+                await runs.record_spending(await session.connection(), self.run.owner_id, usage.as_columns())
+        except Exception as error:
+            # The next reply tries again.
             logger.warning("conversation %s: no title: %s", self.run.conversation_id, error)
-            title = None
-        async with self._database.session() as session:
-            if title is not None:
-                await conversations.name_conversation(session, self.run.conversation_id, title)
-            await runs.record_spending(await session.connection(), self.run.owner_id, usage.as_columns())
+        self._live.notify(self.run.conversation_id)
 
     async def _load(self, branch: Branch, window: Window) -> Page[tables.Message]:
         async with self._database.session() as session:

@@ -35,14 +35,17 @@ LIFETIME = 3600
 CHANNEL = "loquent:live"
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 
-# An attempt never hides a newer one: its node may have slept.
+# An attempt never hides a newer one: its node may have slept. And none is told of whose log Valkey has lost a part:
+# the answer is the log's length, which the writer knows.
 SET_NEWEST = """
 local known = redis.call('HGET', KEYS[1], 'attempt')
-if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
+if known and tonumber(known) > tonumber(ARGV[1]) then return tonumber(ARGV[5]) end
+local length = redis.call('STRLEN', KEYS[1] .. ':' .. ARGV[1])
+if length ~= tonumber(ARGV[5]) then return length end
 redis.call('HSET', KEYS[1], 'attempt', ARGV[1], 'restarts', ARGV[2], 'ended', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('EXPIRE', KEYS[1] .. ':' .. ARGV[1], ARGV[4])
-return 1
+return length
 """
 # To write at a place, not at the end: a write that comes late, or twice, changes nothing.
 WRITE_LOG = """
@@ -281,7 +284,8 @@ class ValkeyLiveReplies:
         if written.whole or log.ended:
             restarts = orjson.dumps(list(log.restarts))
             lifetime = int(2 * LINGER) if log.ended else LIFETIME
-            pipeline.eval(SET_NEWEST, 1, key, str(log.attempt), restarts, int(log.ended), lifetime)
+            place = len(pipeline)
+            pipeline.eval(SET_NEWEST, 1, key, str(log.attempt), restarts, int(log.ended), lifetime, len(log.data))
         written.sent, written.whole = len(log.data), False
         return place
 

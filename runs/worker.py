@@ -46,6 +46,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hint = asyncio.Event()
         self._draining = False
+        self._shutting_down: asyncio.Task[None] | None = None
+        self._afterwork: set[asyncio.Task[None]] = set()
         live.on_signal(self._hear)
         self._loops: list[asyncio.Task[None]] = []
         self._reachable = False
@@ -93,9 +95,19 @@ class Worker:
         self._draining = True
         self._hint.set()
 
+    def begin_shut_down(self) -> None:
+        """Begin what `shut_down` waits for: the grace time runs while connections are closed."""
+        if self._shutting_down is None:
+            self.drain()
+            self._shutting_down = asyncio.create_task(self._shut_down())
+
     async def shut_down(self) -> None:
         """Take no more runs; those under way finish within the grace time or are handed over."""
-        self.drain()
+        self.begin_shut_down()
+        assert self._shutting_down is not None
+        await self._shutting_down
+
+    async def _shut_down(self) -> None:
         claiming, renewing = self._loops
         await asyncio.wait([claiming])
         if self._tasks:
@@ -106,8 +118,9 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=self._lease)
             # Another node may take them at once.
             self.live.signal("wake", NO_MESSAGE)
-        renewing.cancel()
-        await asyncio.wait([renewing])
+        for loose in (renewing, *self._afterwork):
+            loose.cancel()
+        await asyncio.wait([renewing, *self._afterwork])
 
     async def _claim_forever(self) -> None:
         while not self._draining:
@@ -153,6 +166,11 @@ class Worker:
         self._tasks.discard(task)
         if self._turns.get(message_id) is turn:
             del self._turns[message_id]
+        if turn.afterwork is not None and not self._draining:
+            # What a saved reply leaves to be done holds no place of one that is still to be written.
+            later = asyncio.create_task(turn.afterwork())
+            self._afterwork.add(later)
+            later.add_done_callback(self._afterwork.discard)
         # There is room again, and a run may have waited for this one.
         self.wake()
 

@@ -1,6 +1,7 @@
 """The schema, from its roots."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import strawberry
 from graphql import (
@@ -14,10 +15,12 @@ from graphql import (
     Undefined,
 )
 from strawberry.extensions import ValidationCache
-from strawberry.types import ExecutionContext
+from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES
+from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.graphql import OperationType
 
 from schema import conversation_stream, message_stream
-from schema.documents import CACHED_DOCUMENTS, DocumentCache
+from schema.documents import CACHED_DOCUMENTS, DocumentCache, OneOperation
 from schema.errors import code_errors
 from schema.mutation import Mutation
 from schema.query import Query
@@ -27,6 +30,12 @@ from schema.task import Task
 
 class LoquentSchema(strawberry.Schema):
     """The schema, with errors as the contract has them."""
+
+    async def execute(self, *args: Any, **more: Any) -> ExecutionResult:
+        """One result; a subscription has many, and is refused here: it would run and answer null."""
+        allowed = more.pop("allowed_operation_types", None) or DEFAULT_ALLOWED_OPERATION_TYPES
+        more["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
+        return await super().execute(*args, **more)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         code_errors(errors)
@@ -39,7 +48,7 @@ def create_schema() -> LoquentSchema:
         mutation=Mutation,
         subscription=Subscription,
         types=[*message_stream.EVENTS, *conversation_stream.EVENTS, Task],
-        extensions=[DocumentCache, lambda: ValidationCache(maxsize=CACHED_DOCUMENTS)],
+        extensions=[DocumentCache, lambda: ValidationCache(maxsize=CACHED_DOCUMENTS), OneOperation],
     )
     for argument in _arguments(schema._schema):
         # An argument that may be left out is written without the null that Python needs as its default.

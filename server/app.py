@@ -110,7 +110,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     ]
     app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
     #: For whoever stops the server: call it before connections are closed.
-    app.state.drain = worker.drain
+    app.state.drain = worker.begin_shut_down
     return app
 
 

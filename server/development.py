@@ -35,6 +35,9 @@ def develop(settings: Settings) -> int:
 async def _develop(settings: Settings, database_url: str) -> int:
     secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else _create_secret(settings)
     overrides: dict[str, object] = {"database_url": database_url, "jwt_secret": SecretStr(secret)}
+    if "grace_seconds" not in settings.model_fields_set:
+        # Whoever presses Ctrl-C has seen enough; the next start goes on with what was being written.
+        overrides["grace_seconds"] = 1.0
     async with AsyncExitStack() as stack:
         model = f"{settings.model} of the Anthropic API"
         if settings.anthropic_api_key is None:

@@ -49,8 +49,8 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
         server_header=False,
         log_config=None,
         log_level="warning",
-        # Readers have been told the end by then; what still hangs is cut.
-        timeout_graceful_shutdown=5,
+        # Whoever waits for a reply by HTTP has it if it finishes within the grace time; what still hangs is cut.
+        timeout_graceful_shutdown=int(settings.grace_seconds) + 2,
     )
     server = _Server(config)
     # Before the first connection is closed: this node takes no more work, and says so.

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     runs_per_node: int = Field(default=1000, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     lease_seconds: float = Field(default=10, gt=0.5)
-    grace_seconds: float = Field(default=20, ge=0)
+    grace_seconds: float = Field(default=20, ge=0, le=3600)
     rehearsal_tokens_per_second: float = Field(default=40, ge=0)
 
     @field_validator("jwt_secret", "anthropic_api_key", "database_url", "valkey_url", mode="before")

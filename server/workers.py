@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds before a process that died is started again.
 RESTART_WAIT = 1.0
+#: The exit status of a process that no other try will help.
+UNUSABLE_SETTINGS = 2
 
 
 def serve_workers(settings: Settings, count: int) -> int:
@@ -31,13 +33,16 @@ def serve_workers(settings: Settings, count: int) -> int:
         environment = {**os.environ, "LOQUENT_LISTEN_FD": str(listener.fileno())}
         if settings.valkey_url is None:
             environment["LOQUENT_VALKEY_URL"] = stack.enter_context(run_valkey())
-        return _Supervisor(listener.fileno(), environment).run(count)
+        patience = settings.grace_seconds + settings.lease_seconds + 10
+        return _Supervisor(listener.fileno(), environment, patience).run(count)
 
 
 class _Supervisor:
-    def __init__(self, listener: int, environment: dict[str, str]) -> None:
+    def __init__(self, listener: int, environment: dict[str, str], patience: float) -> None:
         self._listener = listener
         self._environment = environment
+        #: Seconds that a process may take to end.
+        self._patience = patience
         self._leaving = False
 
     def run(self, count: int) -> int:
@@ -47,13 +52,23 @@ class _Supervisor:
         while not self._leaving:
             for index, worker in enumerate(workers):
                 if worker.poll() is not None and not self._leaving:
+                    if worker.returncode == UNUSABLE_SETTINGS:
+                        self._leaving = True
+                        break
                     logger.error("server process %d ended with %d, starting another", worker.pid, worker.returncode)
                     time.sleep(RESTART_WAIT)
                     workers[index] = self._start()
             time.sleep(0.2)
         for worker in workers:
             worker.terminate()
-        return max(worker.wait() for worker in workers)
+        return max(self._await(worker) for worker in workers)
+
+    def _await(self, worker: subprocess.Popen[bytes]) -> int:
+        try:
+            return worker.wait(self._patience)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            return worker.wait()
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         self._leaving = True
