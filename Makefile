@@ -2,13 +2,18 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test check schema format lock clean
+.PHONY: run test chaos check schema format lock clean
 
 run: .venv/run.stamp ## Start everything on this machine: database, offline model, server
 	@exec .venv/bin/python -m server dev
 
 test: .venv/dev.stamp ## All tests, on a real PostgreSQL
 	.venv/bin/python -m pytest
+
+SECONDS ?= 300
+SEED ?= 7
+chaos: .venv/dev.stamp ## Nodes, Valkey and PostgreSQL fail at random; nothing may be lost: make chaos SECONDS=300 SEED=7
+	.venv/bin/python -m tests.acceptance.chaos --seconds $(SECONDS) --seed $(SEED)
 
 check: .venv/dev.stamp ## Style, types, floor plan, contract
 	.venv/bin/ruff check .
