@@ -1,7 +1,8 @@
 """The connection to PostgreSQL: one pool, short sessions, migrations."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+#: Seconds that closing the connections may take.
+CLOSE_SECONDS = 3.0
 #: What SQLAlchemy raises while PostgreSQL cannot be reached.
 UNREACHABLE = (OSError, InterfaceError, OperationalError, TimeoutError, PoolTimeoutError)
 
@@ -79,7 +82,10 @@ class Database:
         return version is not None and (version == NEWEST_VERSION or version not in KNOWN_VERSIONS)
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        """Say goodbye to PostgreSQL, unless it does not listen: its end must not hold up ours."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.engine.dispose()
 
 
 def is_unreachable(error: BaseException) -> bool:

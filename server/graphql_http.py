@@ -1,5 +1,6 @@
 """GraphQL at one address: over HTTP, and the door to the WebSocket."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -87,8 +88,10 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         return self._page()
 
     def decode_json(self, data: str | bytes) -> object:
-        # The library's own fails with a RecursionError where JSON is nested deep enough.
-        return orjson.loads(data)
+        try:
+            return super().decode_json(data)
+        except RecursionError:
+            raise json.JSONDecodeError("It is nested too deep", "", 0) from None
 
     def parse_json(self, data: str | bytes) -> Any:
         document = super().parse_json(data)

@@ -143,9 +143,10 @@ async def test_the_changes_of_a_conversation_and_its_deletion_are_seen_on_all_no
         await asyncio.sleep(0.3)
         model.by(lambda request: write_slowly(20))
         sent = await here.send("And now?", conversationId=first.conversation)
-        reading = asyncio.create_task(there.read(sent.reply))
+        seen = Reading()
+        reading = asyncio.create_task(there.read(sent.reply, seen))
         await until(lambda: {sent.message, sent.reply} <= {event.get("message", {}).get("id") for event in events})
-        await until(lambda: model.open_streams == 1)
+        await until(lambda: bool(seen.events))
         began = time.monotonic()
         await here.execute(DELETE, id=first.conversation)
         async with asyncio.timeout(5):

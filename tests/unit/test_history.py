@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -118,7 +119,9 @@ def test_each_step_of_a_reply_is_told_with_its_calls_and_then_their_results() ->
     ],
 )
 def test_the_model_is_told_whether_a_call_worked(status: ToolCallStatus, is_error: bool, told: str) -> None:
-    history = build_history([question("?"), reply(call(status=status, result={"a": 1})), question("!")])
+    history = build_history(
+        [question("?"), reply(replace(call(status=status, result={"a": 1}), begun=True)), question("!")]
+    )
     [result] = blocks(history, "tool_result")
     assert result["is_error"] is is_error
     assert told in result["content"]
