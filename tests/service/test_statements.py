@@ -242,6 +242,7 @@ async def test_a_claim_reads_no_more_than_the_runs(filled: AsyncConnection) -> N
             "message_pkey",
             "conversation_pkey",
             "spending_by_owner",
+            "all of spending",
         }
         assert "message_pkey" in reads(plan)
 
