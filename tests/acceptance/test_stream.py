@@ -176,8 +176,9 @@ async def test_deleting_a_conversation_ends_its_streams_and_its_runs(
 ) -> None:
     model.script(Answer([Text("word " * 5000)], tokens_per_second=100))
     sent = await ann.send("Write.")
-    reading = asyncio.create_task(ann.read(sent.reply))
-    await until(lambda: model.open_streams == 1)
+    read = Reading()
+    reading = asyncio.create_task(ann.read(sent.reply, read))
+    await until(lambda: bool(read.events))
     await ann.execute(
         "mutation ($id: ID!) { deleteConversation(input: {id: $id}) { deletedId } }", id=sent.conversation
     )
