@@ -58,8 +58,9 @@ class FinishedReply:
     error_retryable: bool | None = None
 
 
-# Every statement that changes a run locks its conversation first, as sending and deleting do: in one order,
-# nobody waits for each other. And each raises the conversation's revision, by which its followers learn of it.
+# Every statement that changes what followers see of a run locks its conversation first, as sending and deleting
+# do: in one order, nobody waits for each other. And each raises the conversation's revision. Those that touch the
+# run alone (heartbeat, release, saving a step) lock no conversation, and several runs in the order of their ids.
 
 # An owner's next run comes before another's next but one; among equals comes who was served longest ago, then the
 # oldest. A run waits for the reply before it on its branch, which the model must see whole, unless that one waits

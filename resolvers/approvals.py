@@ -11,7 +11,7 @@ from persistence.tables import Message
 from resolvers.context import Context
 from resolvers.errors import Conflict, Forbidden
 from resolvers.inputs import LONGEST_COMMENT, check_optional_text
-from resolvers.messages import MessageState, load_message
+from resolvers.messages import MessageState, announce, load_message
 
 
 async def resolve_tool_call(
@@ -32,9 +32,8 @@ async def resolve_tool_call(
         parts[index] = replace(call, status="RUNNING") if approve else _deny(parts, call, note)
         waits = any(isinstance(part, ToolCallPart) and part.status == "AWAITING_APPROVAL" for part in parts)
         await messages.save_parked(session, message, parts_to_json(parts), waits=waits)
-    context.worker.wake()
     context.worker.live.notify(message_id)
-    context.worker.live.notify(message.conversation_id)
+    announce(context, message.conversation_id)
     return await load_message(context, message_id)
 
 

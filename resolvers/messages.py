@@ -148,7 +148,7 @@ async def send_message(
             await context.rate_limit.count(context.owner_id)
     except IntegrityError as error:
         return await _exchange_of_race(context, key, error)
-    _announce(context, conversation_id=exchange.conversation.id)
+    announce(context, conversation_id=exchange.conversation.id)
     return exchange
 
 
@@ -206,11 +206,11 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
             await context.rate_limit.count(context.owner_id)
     except IntegrityError as error:
         return await _exchange_of_race(context, key, error)
-    _announce(context, conversation_id=conversation.id)
+    announce(context, conversation_id=conversation.id)
     return Exchange(conversation, question, MessageState(reply))
 
 
-def _announce(context: Context, conversation_id: UUID) -> None:
+def announce(context: Context, conversation_id: UUID) -> None:
     """After the commit: hint at the new run, and at the change of the conversation."""
     context.worker.wake()
     context.worker.live.notify(conversation_id)
@@ -261,7 +261,7 @@ async def stop_message(context: Context, id: UUID) -> MessageState:
         await _stop_run(session, context.owner_id, id)
     context.worker.stop_reply(id)
     context.worker.live.notify(id)
-    _announce(context, state.row.conversation_id)
+    announce(context, state.row.conversation_id)
     await wait_for_end(context.worker.live, id, lambda: load_saved(context, id), STOP_TIMEOUT)
     return await load_message(context, id)
 

@@ -40,7 +40,7 @@ def _encode(fields: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
 
 
-def _decode(argument: str, cursor: str, read: Callable[..., Value]) -> Value:
+def _decode(argument: str, cursor: str, read: Callable[..., Value], *, of: str = "list") -> Value:
     """What `read` makes of the cursor's fields; any failure of it means that the cursor is none of ours."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
@@ -49,7 +49,7 @@ def _decode(argument: str, cursor: str, read: Callable[..., Value]) -> Value:
             raise ValueError
         return read(*fields)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, binascii.Error):
-        raise BadUserInput(argument, "is not a cursor of this list") from None
+        raise BadUserInput(argument, f"is not a cursor of this {of}") from None
 
 
 def _microseconds(time: datetime) -> int:
@@ -121,10 +121,7 @@ class StreamCursors:
             _expect(all(type(n) is int and 0 <= n < 2**31 for n in (attempt, position)), True)
             return Cursor(attempt, position)
 
-        try:
-            return _decode("after", cursor, read)
-        except BadUserInput:
-            raise BadUserInput("after", "is not a cursor of this message") from None
+        return _decode("after", cursor, read, of="message")
 
 
 def revision_cursor(conversation_id: UUID, revision: int) -> str:
@@ -140,10 +137,7 @@ def read_revision_cursor(conversation_id: UUID, cursor: str) -> int:
         _expect(type(revision) is int and 0 <= revision < 2**63, True)
         return revision
 
-    try:
-        return _decode("after", cursor, read)
-    except BadUserInput:
-        raise BadUserInput("after", "is not a cursor of this conversation") from None
+    return _decode("after", cursor, read, of="conversation")
 
 
 def _tag(id: UUID) -> int:
