@@ -8,7 +8,7 @@ run: .venv/run.stamp ## Start everything on this machine: database, offline mode
 	@exec .venv/bin/python -m server dev
 
 test: .venv/dev.stamp ## All tests, on a real PostgreSQL
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 SECONDS ?= 300
 SEED ?= 7

@@ -25,8 +25,11 @@ class Settings(BaseSettings):
     #: An open socket that `serve --workers` hands down.
     listen_fd: int | None = None
     jwt_secret: SecretStr | None = None
+    jwks_url: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    #: Seconds that a token may still last; one that lasts longer is refused.
+    jwt_longest_life: float = Field(default=86_400, gt=0)
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
     model: str = "claude-sonnet-5-5"
@@ -36,14 +39,38 @@ class Settings(BaseSettings):
     max_steps: int = Field(default=8, ge=1, le=100)
     max_output_tokens: int = Field(default=8192, ge=1)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    introspection: bool = False
+    trusted_documents: Path | None = None
     rate_limit: int = Field(default=10, ge=1)
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    sockets_per_user: int = Field(default=100, ge=1)
+    socket_message_bytes: int = Field(default=256 * 1024, ge=1024)
+    operations_per_socket: int = Field(default=100, ge=1)
+    #: Of one socket.
+    operations_per_second: int = Field(default=50, ge=1)
+    document_tokens: int = Field(default=2000, ge=1)
+    document_depth: int = Field(default=16, ge=1)
+    document_aliases: int = Field(default=30, ge=0)
+    document_root_fields: int = Field(default=20, ge=1)
+    document_directives: int = Field(default=50, ge=0)
+    document_cost: int = Field(default=10_000, ge=1)
     runs_per_node: int = Field(default=1000, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     lease_seconds: float = Field(default=10, gt=0.5)
     grace_seconds: float = Field(default=20, ge=0, le=3600)
     rehearsal_tokens_per_second: float = Field(default=40, ge=0)
 
-    @field_validator("jwt_secret", "anthropic_api_key", "database_url", "valkey_url", mode="before")
+    @field_validator(
+        "jwt_secret",
+        "jwks_url",
+        "anthropic_api_key",
+        "database_url",
+        "valkey_url",
+        "trusted_documents",
+        "tokens_per_day",
+        mode="before",
+    )
     @classmethod
     def _empty_is_missing(cls, value: Any) -> Any:
         return value or None
