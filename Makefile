@@ -2,13 +2,20 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test chaos check schema format lock clean
+.PHONY: run test test-clients chaos check schema format lock clean
 
 run: .venv/run.stamp ## Start everything on this machine: database, offline model, server
 	@exec .venv/bin/python -m server dev
 
 test: .venv/dev.stamp ## All tests, on a real PostgreSQL
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+test-clients: .venv/dev.stamp tests/clients/node_modules ## Clients that people use, against a real server (needs Node 20)
+	cd tests/clients && npm test
+
+tests/clients/node_modules: tests/clients/package-lock.json
+	cd tests/clients && npm ci
+	@touch $@
 
 SECONDS ?= 300
 SEED ?= 7

@@ -128,12 +128,18 @@ async def name_conversation(session: AsyncSession, conversation_id: UUID, title:
     await session.execute(NAME_CONVERSATION, {"id": conversation_id, "title": title})
 
 
-# Before the messages, which would take their runs along: their ids tell whom to wake.
+# Before the messages, which would take their runs along: their ids tell whom to wake. A node tells what the replies
+# that it writes have cost; those that wait for their user have none.
 DELETE_RUNS = text("""
     with gone as (
         select run.message_id from run join message on message.id = run.message_id
         where message.conversation_id = :id
         order by run.message_id for update of run
+    ), spent as (
+        insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
+        select :owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens
+        from message join run on run.message_id = message.id
+        where message.conversation_id = :id and run.parked and input_tokens is not null
     )
     delete from run using gone where run.message_id = gone.message_id returning run.message_id
 """)
@@ -144,6 +150,6 @@ async def delete_conversation(session: AsyncSession, owner_id: str, conversation
     """Delete it with its messages and runs; gives the replies that were under way, None where there is none."""
     if await lock_owned_conversation(session, owner_id, conversation_id) is None:
         return None
-    running = (await session.scalars(DELETE_RUNS, {"id": conversation_id})).all()
+    running = (await session.scalars(DELETE_RUNS, {"id": conversation_id, "owner_id": owner_id})).all()
     await session.execute(DELETE_CONVERSATION, {"id": conversation_id})
     return running

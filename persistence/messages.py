@@ -1,6 +1,6 @@
 """Every statement on messages. Those for users name the owner: another's message is not found."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -154,6 +154,33 @@ async def sum_spending(session: AsyncSession, owner_id: str, since: datetime | N
     """Input, output, cache-read and cache-write tokens since a time (default: the start of the UTC day)."""
     row: Any = (await session.execute(SUM_SPENDING, {"owner_id": owner_id, "since": since})).one()
     return int(row[0]), int(row[1]), int(row[2]), int(row[3])
+
+
+SUM_TODAY = text("""
+    select coalesce(
+        sum(input_tokens) + sum(output_tokens) + sum(cache_read_tokens) + sum(cache_write_tokens), 0
+    ), now()
+    from spending
+    where owner_id = :owner_id and spent_at >= date_trunc('day', now(), 'UTC')
+""")
+
+
+async def sum_today(session: AsyncSession, owner_id: str) -> tuple[int, datetime]:
+    """Tokens of every kind since the UTC day began, and the time by the database's clock, which tells the day."""
+    row: Any = (await session.execute(SUM_TODAY, {"owner_id": owner_id})).one()
+    return int(row[0]), row[1]
+
+
+RECORD_DELETED = text("""
+    insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
+    select :owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens
+    where not exists (select from message where id = :id)
+""")
+
+
+async def record_deleted(session: AsyncSession, owner_id: str, message_id: UUID, usage: Mapping[str, int]) -> None:
+    """Note tokens that a reply had cost when it was deleted; nothing where the reply is still there."""
+    await session.execute(RECORD_DELETED, {"owner_id": owner_id, "id": message_id, **usage})
 
 
 SAVE_PARKED = text("""

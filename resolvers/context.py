@@ -15,3 +15,5 @@ class Context:
     database: Database
     worker: Worker
     rate_limit: RateLimit
+    #: What a user's replies may cost in a UTC day, in tokens of every kind; None for any number.
+    tokens_per_day: int | None = None

@@ -7,6 +7,8 @@ class Refusal(Exception):
     """A request that is refused for a reason that the user may know; `code` is for programs, the text for people."""
 
     code: ClassVar[str]
+    #: Seconds after which the same request may be granted; None where waiting does not help.
+    retry_after: int | None = None
 
 
 class Forbidden(Refusal):
@@ -34,10 +36,20 @@ class Conflict(Refusal):
 
 
 class RateLimited(Refusal):
-    """Too many requests; `retry_after` is in seconds."""
+    """Too many messages in a minute."""
 
     code = "RATE_LIMITED"
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"Too many messages. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(Refusal):
+    """The tokens of the day are spent; there are new ones at midnight UTC."""
+
+    code = "QUOTA_EXCEEDED"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Your tokens for today are used up. There are new ones at 00:00 UTC.")
         self.retry_after = retry_after

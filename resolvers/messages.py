@@ -21,6 +21,7 @@ from persistence.tables import RUNNING_STATUSES, Conversation, Message
 from resolvers.context import Context
 from resolvers.errors import BadUserInput, Forbidden
 from resolvers.inputs import LONGEST_COMMENT, LONGEST_KEY, LONGEST_MESSAGE, check_optional_text, check_text
+from resolvers.quota import check_quota
 from runs.follow import Cursor, SavedReply, wait_for_end
 from runs.log import LogReader, read_parts, write_log
 
@@ -133,7 +134,10 @@ async def send_message(
     parent_id: UUID | None | Newest,
     idempotency_key: str | None,
 ) -> Exchange:
-    """Store a question and begin its reply, both or neither. Raises `Forbidden`, `BadUserInput`, `RateLimited`."""
+    """Store a question and begin its reply, both or neither.
+
+    Raises `Forbidden`, `BadUserInput`, `RateLimited` and `QuotaExceeded`.
+    """
     check_text("input.text", text, LONGEST_MESSAGE)
     if conversation_id is None and isinstance(parent_id, UUID):
         raise BadUserInput("input.parentId", "needs the conversationId of its conversation")
@@ -141,6 +145,7 @@ async def send_message(
     if earlier := await _find_exchange(context, key):
         return earlier
     await context.rate_limit.check(context.owner_id)
+    await check_quota(context)
     try:
         async with context.database.transaction() as session:
             exchange = await _insert_exchange(session, context.owner_id, text, conversation_id, parent_id, key)
@@ -188,7 +193,10 @@ def _places(question: Message, above: Sequence[Place]) -> list[Place]:
 
 
 async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str | None) -> Exchange:
-    """Begin one more reply to the same question. Raises `Forbidden`, `BadUserInput` and `RateLimited`."""
+    """Begin one more reply to the same question.
+
+    Raises `Forbidden`, `BadUserInput`, `RateLimited` and `QuotaExceeded`.
+    """
     key = _key("regenerate", idempotency_key)
     if earlier := await _find_exchange(context, key):
         return earlier
@@ -197,6 +205,7 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
         raise BadUserInput("input.messageId", "must be a reply")
     question = await load_message(context, old.parent_id)
     await context.rate_limit.check(context.owner_id)
+    await check_quota(context)
     try:
         async with context.database.transaction() as session:
             conversation = await _lock(session, context.owner_id, old.conversation_id)

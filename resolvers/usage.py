@@ -11,8 +11,10 @@ from resolvers.errors import BadUserInput
 async def sum_usage(context: Context, since: datetime | None) -> Usage:
     """Tokens that the caller spent since a time, or since the UTC day began. Raises `BadUserInput`."""
     if since is not None:
+        # A time without a zone is one of UTC, wherever the server stands.
+        aware = since if since.tzinfo else since.replace(tzinfo=UTC)
         try:
-            since = since.astimezone(UTC)
+            since = aware.astimezone(UTC)
         except OverflowError:
             raise BadUserInput("since", "is beyond the ends of time") from None
     async with context.database.session() as session:

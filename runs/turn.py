@@ -29,7 +29,7 @@ from agent.parts import join_text, parts_from_json, parts_to_json
 from agent.prompt import system_prompt
 from agent.title import write_title
 from agent.tools import Tool
-from persistence import branches, conversations, runs, tables
+from persistence import branches, conversations, messages, runs, tables
 from persistence.branches import Branch
 from persistence.database import Database, is_deadlock, is_unreachable
 from persistence.pages import Page, Window
@@ -119,6 +119,7 @@ class Turn:
         except LostRun:
             logger.warning("run %s, attempt %d: lost", self.run.message_id, self.run.attempt)
             self._live.drop(self.run.message_id, self.run.attempt)
+            await self._record_deleted()
         except Exception:
             # The lease runs out, and another attempt begins.
             logger.exception("run %s, attempt %d: broke off", self.run.message_id, self.run.attempt)
@@ -297,6 +298,17 @@ class Turn:
             # The next reply tries again.
             logger.warning("conversation %s: no title: %s", self.run.conversation_id, error)
         self._live.notify(self.run.conversation_id)
+
+    async def _record_deleted(self) -> None:
+        """A reply that was deleted while it was written has cost what it has cost."""
+        usage = self._draft.usage
+        if usage == Usage():
+            return
+        try:
+            async with self._database.session() as session:
+                await messages.record_deleted(session, self.run.owner_id, self.run.message_id, usage.as_columns())
+        except Exception as error:
+            logger.warning("run %s: not known whether it was deleted: %s", self.run.message_id, error)
 
     async def _load(self, branch: Branch, window: Window) -> Page[tables.Message]:
         async with self._database.session() as session:

@@ -14,22 +14,47 @@ from graphql import (
     GraphQLSchema,
     Undefined,
 )
-from strawberry.extensions import ValidationCache
-from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES
+from graphql.execution import Executor
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES, StrawberryGraphQLCoreExecutionContext
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from schema import conversation_stream, message_stream
-from schema.documents import CACHED_DOCUMENTS, DocumentCache, OneOperation
+from schema.documents import MOST_ERRORS, CheckDocument, DocumentCache
 from schema.errors import code_errors
+from schema.limits import DocumentLimits
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.subscription import Subscription
 from schema.task import Task
 
+#: Where `Executor.build` takes `max_coercion_errors`.
+COERCION_ERRORS = 9
+
+
+class TerseExecutor(StrawberryGraphQLCoreExecutionContext):
+    """Says little of variables that are wrong: the first errors, and no names that the schema has."""
+
+    @classmethod
+    def build(cls, *args: Any, **more: Any) -> list[GraphQLError] | Executor[Any]:
+        # The library's own execute and subscribe give this one by its position.
+        args = (*args[:COERCION_ERRORS], MOST_ERRORS, *args[COERCION_ERRORS + 1 :])
+        return super().build(*args, **{**more, "hide_suggestions": True})
+
 
 class LoquentSchema(strawberry.Schema):
-    """The schema, with errors as the contract has them."""
+    """The schema, with limits for documents, and errors as the contract has them."""
+
+    def __init__(self, *, limits: DocumentLimits, introspection: bool, **more: Any) -> None:
+        super().__init__(
+            **more,
+            extensions=[lambda: CheckDocument(self.documents), lambda: CountSubscription(self)],
+            execution_context_class=TerseExecutor,
+        )
+        #: Subscriptions that are running now, on any transport.
+        self.open_subscriptions = 0
+        self.documents = DocumentCache(self._schema, limits, introspection=introspection)
 
     async def execute(self, *args: Any, **more: Any) -> ExecutionResult:
         """One result; a subscription has many, and is refused here: it would run and answer null."""
@@ -41,14 +66,36 @@ class LoquentSchema(strawberry.Schema):
         code_errors(errors)
 
 
-def create_schema() -> LoquentSchema:
-    """The whole contract, ready to execute."""
+class CountSubscription(SchemaExtension):
+    """Counts a subscription from when it is let in until its stream is closed, however that comes."""
+
+    def __init__(self, schema: LoquentSchema) -> None:
+        super().__init__()
+        self._schema = schema
+        self._counted = False
+
+    def on_operation(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._schema.open_subscriptions -= self._counted
+
+    def on_execute(self) -> Iterator[None]:
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
+            self._counted = True
+            self._schema.open_subscriptions += 1
+        yield
+
+
+def create_schema(limits: DocumentLimits | None = None, *, introspection: bool = True) -> LoquentSchema:
+    """The whole contract, ready to execute documents within the limits (default: those of `DocumentLimits`)."""
     schema = LoquentSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=[*message_stream.EVENTS, *conversation_stream.EVENTS, Task],
-        extensions=[DocumentCache, lambda: ValidationCache(maxsize=CACHED_DOCUMENTS), OneOperation],
+        limits=limits or DocumentLimits(),
+        introspection=introspection,
     )
     for argument in _arguments(schema._schema):
         # An argument that may be left out is written without the null that Python needs as its default.

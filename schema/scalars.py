@@ -25,8 +25,8 @@ def parse_id(argument: str, value: str) -> UUID:
         parsed = UUID(value)
     except ValueError:
         raise BadUserInput(argument, "is not an id") from None
-    # UUID() reads braces and urn: too; one object has one id.
-    if str(parsed) != value.lower():
+    # UUID() reads capitals, braces and urn: too; one object has one id.
+    if str(parsed) != value:
         raise BadUserInput(argument, "is not an id")
     return parsed
 
@@ -61,10 +61,18 @@ def _expect(actual: object, expected: object) -> None:
         raise ValueError
 
 
+def _whole(value: object, limit: int) -> int:
+    """A number from 0 up to, but not including, the limit: neither a fraction nor a truth value."""
+    if type(value) is not int or not 0 <= value < limit:
+        raise ValueError
+    return value
+
+
 def _timed(kind: str, argument: str, cursor: str) -> tuple[datetime, UUID]:
     def read(given: str, time: int, id: str) -> tuple[datetime, UUID]:
-        _expect(given, kind)
-        return _EPOCH + timedelta(microseconds=time), UUID(id)
+        key = UUID(id)
+        _expect((given, type(time), key.hex), (kind, int, id))
+        return _EPOCH + timedelta(microseconds=time), key
 
     return _decode(argument, cursor, read)
 
@@ -96,9 +104,8 @@ def message_cursor_reader(conversation_id: UUID) -> Callable[[str, str], tuple[i
     """Reads the keys of a conversation's pages. Raises `BadUserInput`, also for another conversation's."""
 
     def read(kind: str, tag: int, depth: int) -> tuple[int]:
-        _expect((kind, tag), ("m", _tag(conversation_id)))
-        _expect(type(depth) is int and 0 <= depth < 2**31, True)
-        return (depth,)
+        _expect((kind, _whole(tag, 2**32)), ("m", _tag(conversation_id)))
+        return (_whole(depth, 2**31),)
 
     return lambda argument, cursor: _decode(argument, cursor, read)
 
@@ -117,9 +124,8 @@ class StreamCursors:
         """Raises `BadUserInput`, also for another message's."""
 
         def read(kind: str, tag: int, attempt: int, position: int) -> Cursor:
-            _expect((kind, tag), ("s", self._tag))
-            _expect(all(type(n) is int and 0 <= n < 2**31 for n in (attempt, position)), True)
-            return Cursor(attempt, position)
+            _expect((kind, _whole(tag, 2**32)), ("s", self._tag))
+            return Cursor(_whole(attempt, 2**31), _whole(position, 2**31))
 
         return _decode("after", cursor, read, of="message")
 
@@ -133,9 +139,8 @@ def read_revision_cursor(conversation_id: UUID, cursor: str) -> int:
     """The revision that a cursor of a conversation's stream means. Raises `BadUserInput`."""
 
     def read(kind: str, tag: int, revision: int) -> int:
-        _expect((kind, tag), ("r", _tag(conversation_id)))
-        _expect(type(revision) is int and 0 <= revision < 2**63, True)
-        return revision
+        _expect((kind, _whole(tag, 2**32)), ("r", _tag(conversation_id)))
+        return _whole(revision, 2**63)
 
     return _decode("after", cursor, read, of="conversation")
 

@@ -4,6 +4,9 @@ import strawberry
 
 from agent import model
 
+#: What the Int of GraphQL can hold; who has spent more is told this.
+LARGEST_INT = 2**31 - 1
+
 
 @strawberry.type
 class Usage:
@@ -14,4 +17,4 @@ class Usage:
 
     @classmethod
     def of(cls, usage: model.Usage) -> "Usage":
-        return cls(**usage.as_columns())
+        return cls(**{kind: min(count, LARGEST_INT) for kind, count in usage.as_columns().items()})

@@ -22,12 +22,17 @@ from runs.turn import Agent, Turn
 from runs.valkey import ValkeyLiveReplies
 from runs.worker import Worker
 from schema.context import RequestContext
+from schema.limits import DocumentLimits
 from schema.root import create_schema
 from schema.tools import Toolbox
-from server.auth import TokenVerifier
+from server.auth import Verifier, create_verifier
 from server.graphql_http import GraphQLEndpoint
+from server.headers import DefaultHeaders
+from server.observability import metrics_endpoint
 from server.pages import graphiql_page, page_routes
-from server.settings import Settings, require_for_production
+from server.settings import InvalidSettings, Settings, require_for_production
+from server.sockets import SocketLimits
+from server.trusted_documents import InvalidManifest, TrustedDocuments, load_manifest
 
 
 def create_app(settings: Settings, *, development_token: str | None = None) -> Starlette:
@@ -36,15 +41,23 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     With a development token, pages have it filled in and GraphiQL is shown. Raises `InvalidSettings`.
     """
     require_for_production(settings)
-    assert settings.database_url and settings.jwt_secret and settings.anthropic_api_key
+    assert settings.database_url and settings.anthropic_api_key
 
+    documents = TrustedDocuments(_load_trusted_documents(settings))
     database = Database(settings.database_url, pool_size=settings.database_pool)
     live: LiveReplies = ValkeyLiveReplies(settings.valkey_url) if settings.valkey_url else MemoryLiveReplies()
-    schema = create_schema()
-    rate_limit = RateLimit(settings.rate_limit)
+    schema = create_schema(_document_limits(settings), introspection=settings.introspection)
+    verifier = create_verifier(
+        secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
+        jwks_url=settings.jwks_url,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        longest_life=settings.jwt_longest_life,
+    )
+    rate_limit = RateLimit(settings.rate_limit, settings.valkey_url)
 
     def caller(owner_id: str) -> Context:
-        return Context(owner_id, database, worker, rate_limit)
+        return Context(owner_id, database, worker, rate_limit, settings.tokens_per_day)
 
     def connect_model(name: str) -> AnthropicModel:
         assert settings.anthropic_api_key
@@ -80,51 +93,85 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await live.start()
+        verifier.start()
         worker.start()
         try:
             yield
         finally:
             await worker.shut_down()
             await live.close()
+            await rate_limit.close()
+            await verifier.close()
             for model in models:
                 await model.close()
             await database.close()
 
     endpoint = GraphQLEndpoint(
         schema,
-        TokenVerifier(
-            settings.jwt_secret.get_secret_value(),
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-        ),
+        verifier,
         caller,
+        documents,
         page=None if development_token is None else lambda: graphiql_page(development_token),
         origins=settings.cors_origins,
+        body_limit=settings.body_bytes,
+        socket_limits=SocketLimits(
+            sockets_per_user=settings.sockets_per_user,
+            operations_per_socket=settings.operations_per_socket,
+            operations_per_second=settings.operations_per_second,
+        ),
     )
     routes: list[BaseRoute] = [
         Route("/graphql", endpoint),
         WebSocketRoute("/graphql", endpoint),
         Route("/healthz", _alive),
-        Route("/readyz", _readiness(database, worker)),
+        Route("/readyz", _readiness(database, worker, verifier)),
+        Route("/metrics", metrics_endpoint(schema)),
         *page_routes(development_token),
     ]
     app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+
+    def drain() -> None:
+        worker.begin_shut_down()
+        endpoint.break_off_streams()
+
     #: For whoever stops the server: call it before connections are closed.
-    app.state.drain = worker.begin_shut_down
+    app.state.drain = drain
     return app
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    if not settings.cors_origins:
-        return []
-    return [
-        Middleware(
+    middleware = [Middleware(DefaultHeaders)]
+    if settings.cors_origins:
+        cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
+            max_age=7200,
         )
-    ]
+        middleware.append(cors)
+    return middleware
+
+
+def _document_limits(settings: Settings) -> DocumentLimits:
+    return DocumentLimits(
+        tokens=settings.document_tokens,
+        depth=settings.document_depth,
+        aliases=settings.document_aliases,
+        root_fields=settings.document_root_fields,
+        directives=settings.document_directives,
+        cost=settings.document_cost,
+    )
+
+
+def _load_trusted_documents(settings: Settings) -> dict[str, str] | None:
+    """The documents by id, where only those may run. Raises `InvalidSettings`."""
+    if settings.trusted_documents is None:
+        return None
+    try:
+        return load_manifest(settings.trusted_documents)
+    except InvalidManifest as error:
+        raise InvalidSettings(f"LOQUENT_TRUSTED_DOCUMENTS: the file {error}") from None
 
 
 async def _alive(request: Request) -> Response:
@@ -132,7 +179,7 @@ async def _alive(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def _readiness(database: Database, worker: Worker) -> Callable[[Request], Awaitable[Response]]:
+def _readiness(database: Database, worker: Worker, verifier: Verifier) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         """Whether this node should be sent requests; says which part is not ready."""
         try:
@@ -145,6 +192,8 @@ def _readiness(database: Database, worker: Worker) -> Callable[[Request], Awaita
             problem = "database: not reachable"
         if problem is None and not worker.is_alive:
             problem = "worker: not taking runs"
+        if problem is None and not verifier.is_ready:
+            problem = "tokens: no key set has been fetched"
         if problem:
             return JSONResponse({"status": problem}, status_code=503)
         return JSONResponse({"status": "ok"})

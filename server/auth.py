@@ -1,9 +1,21 @@
 """Bearer tokens: who is asking, and until when."""
 
+import base64
+import re
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import jwt
+
+from server.jwks import RemoteKeySet
+
+#: Characters of an `Authorization`.
+MAX_LENGTH = 8192
+#: Seconds that the clock of whoever issues the tokens may be ahead of ours. A token's end is its end.
+LEEWAY = 10.0
+
+_BEARER = re.compile(r"\s*bearer +([\w-]+\.[\w-]+\.[\w-]+)\s*", re.ASCII | re.IGNORECASE)
 
 
 class InvalidToken(Exception):
@@ -18,37 +30,150 @@ class Identity:
     expires_at: float
 
 
-class TokenVerifier:
+class Verifier(Protocol):
+    """Checks bearer tokens."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether tokens can be judged at all; until then every one is refused."""
+
+    def start(self) -> None:
+        """Begin what goes on beside requests; needs a running event loop."""
+
+    async def verify(self, authorization: object) -> Identity:
+        """Who a value like `Bearer eyJ…` speaks for. Raises `InvalidToken`."""
+
+    async def close(self) -> None: ...
+
+
+def create_verifier(
+    *,
+    secret: str | None,
+    jwks_url: str | None,
+    issuer: str | None,
+    audience: str | None,
+    longest_life: float,
+) -> Verifier:
+    """Checks tokens that are signed with the secret, or by a key of the set at the URL: one of them is given.
+
+    Without issuer or audience, that claim is not checked; `longest_life` is in seconds.
+    Raises `ValueError` for an URL that is none.
+    """
+    rules = ClaimRules(issuer, audience, longest_life)
+    if jwks_url is not None:
+        # Whoever knows a secret that is left over could speak for anyone.
+        if secret is not None:
+            raise ValueError("a secret and a key set are given: one of them must go")
+        return KeySetVerifier(RemoteKeySet(jwks_url), rules)
+    if secret is None:
+        raise ValueError("neither a secret nor a key set is given")
+    return SecretVerifier(secret, rules)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """What a token must say; it may last `longest_life` more seconds at the most."""
+
+    issuer: str | None = None
+    audience: str | None = None
+    longest_life: float = 86_400
+
+    def check(self, token: str, key: jwt.PyJWK) -> Identity:
+        """The subject of a token that is signed by this key, with this key's algorithm. Raises `InvalidToken`."""
+        try:
+            decoded = jwt.decode_complete(
+                token,
+                key,
+                # Pinned: a token must not choose how it is checked.
+                algorithms=[key.algorithm_name],
+                issuer=self.issuer,
+                audience=self.audience,
+                leeway=LEEWAY,
+                options={"require": ["exp", "sub"], "verify_aud": self.audience is not None},
+            )
+        except jwt.PyJWTError:
+            raise InvalidToken from None
+        # No extension is understood here, not even the one that the library knows.
+        if "crit" in decoded["header"]:
+            raise InvalidToken
+        claims = decoded["payload"]
+        return Identity(_check_subject(claims["sub"]), self._check_end(claims["exp"]))
+
+    def _check_end(self, exp: object) -> float:
+        now = time.time()
+        # Written so that NaN is refused, for which every comparison is false.
+        if isinstance(exp, int | float) and now < exp <= now + self.longest_life + LEEWAY:
+            return float(exp)
+        raise InvalidToken
+
+
+def _check_subject(subject: str) -> str:
+    if not subject.strip() or len(subject) > 255 or not subject.isprintable():
+        raise InvalidToken
+    return subject
+
+
+def _read_token(authorization: object) -> str:
+    if not isinstance(authorization, str) or len(authorization) > MAX_LENGTH:
+        raise InvalidToken
+    match = _BEARER.fullmatch(authorization)
+    if match is None:
+        raise InvalidToken
+    return match[1]
+
+
+def _read_key_id(token: str) -> str | None:
+    """The key that the token says it is signed with: a name to look up, believed in nothing else."""
+    try:
+        key_id: str | None = jwt.get_unverified_header(token).get("kid")
+    except jwt.PyJWTError:
+        raise InvalidToken from None
+    return key_id
+
+
+class SecretVerifier:
     """Checks tokens that are signed with one secret by HMAC-SHA-256."""
 
-    def __init__(self, secret: str, *, issuer: str | None = None, audience: str | None = None) -> None:
-        self._secret = secret
-        self._issuer = issuer
-        self._audience = audience
+    is_ready = True
 
-    def verify(self, authorization: object) -> Identity:
-        """Who a value like `Bearer eyJ…` speaks for. Raises `InvalidToken`."""
-        if not isinstance(authorization, str):
+    def __init__(self, secret: str, rules: ClaimRules) -> None:
+        encoded = base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=")
+        self._key = jwt.PyJWK({"kty": "oct", "k": encoded}, "HS256")
+        self._rules = rules
+
+    def start(self) -> None:
+        """Nothing goes on beside requests."""
+
+    async def verify(self, authorization: object) -> Identity:
+        return self._rules.check(_read_token(authorization), self._key)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class KeySetVerifier:
+    """Checks tokens that are signed by a key of a published set: RS256, ES256 or EdDSA, as the key is."""
+
+    def __init__(self, keys: RemoteKeySet, rules: ClaimRules) -> None:
+        self._keys = keys
+        self._rules = rules
+
+    @property
+    def is_ready(self) -> bool:
+        return self._keys.is_ready
+
+    def start(self) -> None:
+        self._keys.start()
+
+    async def verify(self, authorization: object) -> Identity:
+        token = _read_token(authorization)
+        key = await self._keys.find(_read_key_id(token))
+        if key is None:
             raise InvalidToken
-        scheme, _, token = authorization.strip().partition(" ")
-        if scheme.lower() != "bearer":
-            raise InvalidToken
-        try:
-            claims = jwt.decode(
-                token.strip(),
-                self._secret,
-                # Pinned: a token must not choose how it is checked.
-                algorithms=["HS256"],
-                issuer=self._issuer,
-                audience=self._audience,
-                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
-            )
-            subject, expires_at = claims["sub"], float(claims["exp"])
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
-            raise InvalidToken from None
-        if not subject.strip() or len(subject) > 255 or not subject.isprintable():
-            raise InvalidToken
-        return Identity(subject, expires_at)
+        return self._rules.check(token, key)
+
+    async def close(self) -> None:
+        await self._keys.close()
 
 
 def issue_token(

@@ -113,6 +113,10 @@ def _token(chosen: argparse.Namespace) -> int:
     from server.development import development_secret
 
     settings: Settings = load_settings()
+    if settings.jwks_url is not None:
+        raise InvalidSettings("LOQUENT_JWKS_URL is set: tokens are made by whoever publishes that key set")
+    if chosen.ttl > settings.jwt_longest_life:
+        raise InvalidSettings(f"--ttl is longer than LOQUENT_JWT_LONGEST_LIFE ({settings.jwt_longest_life:g} seconds)")
     secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else development_secret(settings)
     if secret is None:
         raise InvalidSettings("LOQUENT_JWT_SECRET is missing: the secret that tokens are signed with (HS256)")

@@ -33,8 +33,13 @@ def develop(settings: Settings) -> int:
 
 
 async def _develop(settings: Settings, database_url: str) -> int:
-    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else _create_secret(settings)
-    overrides: dict[str, object] = {"database_url": database_url, "jwt_secret": SecretStr(secret)}
+    overrides: dict[str, object] = {
+        "database_url": database_url,
+        "introspection": True,
+        "jwt_longest_life": max(settings.jwt_longest_life, TOKEN_LIFETIME),
+    }
+    if settings.jwks_url is None and settings.jwt_secret is None:
+        overrides["jwt_secret"] = SecretStr(_create_secret(settings))
     if "grace_seconds" not in settings.model_fields_set:
         # Whoever presses Ctrl-C has seen enough; the next start goes on with what was being written.
         overrides["grace_seconds"] = 1.0
@@ -54,15 +59,22 @@ async def _develop(settings: Settings, database_url: str) -> int:
             model = "the rehearsal model, offline (set ANTHROPIC_API_KEY for a real one)"
         settings = settings.model_copy(update=overrides)
         await _migrate(database_url)
-        token = issue_token(
-            secret,
-            DEVELOPER,
-            TOKEN_LIFETIME,
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-        )
+        token = _issue_token(settings)
         app = create_app(settings, development_token=token)
         return await run_server(app, settings, on_start=lambda port: _welcome(settings.host, port, token, model))
+
+
+def _issue_token(settings: Settings) -> str:
+    """The developer's token; empty where another server issues tokens."""
+    if settings.jwt_secret is None:
+        return ""
+    return issue_token(
+        settings.jwt_secret.get_secret_value(),
+        DEVELOPER,
+        TOKEN_LIFETIME,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
 
 
 async def _migrate(url: str) -> None:
@@ -79,9 +91,9 @@ def _welcome(host: str, port: int, token: str, model: str) -> None:
         f"\n  Loquent is running. Model: {model}.\n"
         f"\n  Chat page   {address}/"
         f"\n  GraphiQL    {address}/graphql"
-        f"\n  Token       {token}"
-        f"\n              (for «{DEVELOPER}», 30 days)\n"
-        "\n  Ctrl-C ends it.\n",
+        f"\n  Token       {token or 'from where LOQUENT_JWKS_URL is'}"
+        + (f"\n              (for «{DEVELOPER}», 30 days)\n" if token else "\n")
+        + "\n  Ctrl-C ends it.\n",
         flush=True,
     )
 

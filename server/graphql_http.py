@@ -1,81 +1,206 @@
 """GraphQL at one address: over HTTP, and the door to the WebSocket."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
-import orjson
-from cross_web import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
-from strawberry.exceptions import ConnectionRejectionError
+from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from agent.text import clean
 from resolvers.context import Context
+from resolvers.errors import Refusal
 from schema.context import RequestContext
+from schema.errors import explain_operation_type
 from schema.root import LoquentSchema
-from server.auth import InvalidToken, TokenVerifier
+from server.accept import Form, prefers_page, rank_forms
+from server.auth import Identity, InvalidToken, Verifier
+from server.graphql_request import GraphQLRequest, UnreadableRequest, read_request
+from server.graphql_response import encode_json, format_error, format_result, refuse, write_result
 from server.graphql_ws import TransportWSHandler, WebSocketContext, find_authorization
+from server.sockets import OpenSockets, SocketLimits, WebSocketAdapter
+from server.streaming import EventFraming, Framing, MultipartFraming, StreamResponse
+from server.trusted_documents import TrustedDocuments
+
+_FRAMINGS: Mapping[Form, Framing] = {Form.EVENTS: EventFraming(), Form.MULTIPART: MultipartFraming()}
+_EXPIRY = encode_json([format_error("UNAUTHENTICATED", "The token has ended.")])
 
 
 class GraphQLEndpoint(GraphQL[RequestContext, None]):
-    """The schema behind HTTP and WebSocket, for callers with a valid token."""
+    """The schema behind HTTP and WebSocket, for callers with a valid token.
+
+    HTTP by https://graphql.github.io/graphql-over-http/draft/, which Strawberry's own view is far from; the
+    WebSocket is Strawberry's, with a handler of ours.
+    """
 
     graphql_transport_ws_handler_class = TransportWSHandler
+    websocket_adapter_class = WebSocketAdapter
 
     def __init__(
         self,
         schema: LoquentSchema,
-        verifier: TokenVerifier,
+        verifier: Verifier,
         caller: Callable[[str], Context],
+        documents: TrustedDocuments,
         *,
         page: Callable[[], Response] | None,
         origins: Sequence[str],
+        body_limit: int,
+        socket_limits: SocketLimits,
     ) -> None:
-        """`page` makes what a browser is shown at this address; None shows nothing."""
+        """`page` makes what a browser is shown at this address, None shows nothing; `body_limit` in bytes."""
         super().__init__(
             schema,
-            graphql_ide="graphiql" if page else None,
+            graphql_ide=None,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=timedelta(seconds=10),
             allowed_origins=origins,
         )
         self._verifier = verifier
         self._caller = caller
+        self._documents = documents
         self._page = page
+        self._body_limit = body_limit
+        self.socket_limits = socket_limits
+        self.sockets = OpenSockets(socket_limits.sockets_per_user)
+        self._streams: set[StreamResponse] = set()
+
+    def break_off_streams(self) -> None:
+        """End all streams by HTTP so that their readers come again, to another node; WebSockets are uvicorn's."""
+        for stream in list(self._streams):
+            stream.break_off()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        try:
-            response = await self.run(Request(scope, receive))
-        except InvalidToken:
-            response = refuse(401, "UNAUTHENTICATED", "A valid bearer token is needed.")
-            response.headers["WWW-Authenticate"] = "Bearer"
-        except HTTPException as error:
-            response = refuse(error.status_code, "BAD_USER_INPUT", error.reason)
+        request = Request(scope, receive)
+        response = await self._respond(request, rank_forms(request.headers.get("accept")))
         await response(scope, receive, send)
 
+    async def _respond(self, request: Request, forms: Sequence[Form]) -> Response:
+        form = next((form for form in forms if not form.is_stream), Form.ANY_JSON)
+        try:
+            if request.method not in ("GET", "POST"):
+                return refuse(405, "BAD_USER_INPUT", "Use GET or POST.", form=form, headers={"Allow": "GET, POST"})
+            if self._page is not None and self._is_for_page(request):
+                return self._page()
+            identity = await self._verifier.verify(request.headers.get("authorization"))
+            if not forms:
+                message = "Accept one of application/graphql-response+json, application/json and text/event-stream."
+                return refuse(406, "BAD_USER_INPUT", message)
+            asked = await read_request(request, self._body_limit)
+            query = self._documents.find(asked.payload)
+            return await self._execute(request.method, asked, query, identity, forms, form)
+        except InvalidToken:
+            message = "A valid bearer token is needed."
+            return refuse(401, "UNAUTHENTICATED", message, form=form, headers={"WWW-Authenticate": "Bearer"})
+        except UnreadableRequest as error:
+            # What was not read whole would be taken for the next request.
+            headers = {"Connection": "close"} if error.status in (408, 413) else None
+            return refuse(error.status, "BAD_USER_INPUT", str(error), form=form, headers=headers)
+        except Refusal as error:
+            return refuse(400, error.code, str(error), form=form)
+
+    def _is_for_page(self, request: Request) -> bool:
+        asks = not request.query_params.keys().isdisjoint(("query", "documentId", "extensions"))
+        return request.method == "GET" and not asks and prefers_page(request.headers.get("accept"))
+
+    async def _execute(
+        self,
+        method: str,
+        asked: GraphQLRequest,
+        query: str,
+        identity: Identity,
+        forms: Sequence[Form],
+        form: Form,
+    ) -> Response:
+        # A link that somebody follows must not change anything.
+        allowed = {OperationType.QUERY} if method == "GET" else {OperationType.QUERY, OperationType.MUTATION}
+        context = RequestContext(self._caller(identity.owner_id))
+        if forms[0] is Form.EVENTS:
+            allowed.add(OperationType.SUBSCRIPTION)
+            return self._stream(asked, query, identity, context, Form.EVENTS, allowed)
+        try:
+            result = await self.schema.execute(
+                query,
+                variable_values=asked.variables,
+                context_value=context,
+                operation_name=asked.operation_name,
+                allowed_operation_types=allowed,
+            )
+        except InvalidOperationTypeError as error:
+            subscribes = error.operation_type is OperationType.SUBSCRIPTION
+            if subscribes and (stream := next((form for form in forms if form.is_stream), None)):
+                return self._stream(asked, query, identity, context, stream, {OperationType.SUBSCRIPTION})
+            explanation = explain_operation_type(error.operation_type)
+            if subscribes:
+                return refuse(400, "BAD_USER_INPUT", explanation, form=form)
+            return refuse(405, "BAD_USER_INPUT", explanation, form=form, headers={"Allow": "POST"})
+        except MissingQueryError:
+            return refuse(400, "BAD_USER_INPUT", "query: must not be empty", form=form)
+        except CannotGetOperationTypeError as error:
+            return refuse(400, "BAD_USER_INPUT", error.as_http_error_reason(), form=form)
+        return write_result(result, form)
+
+    def _stream(
+        self,
+        asked: GraphQLRequest,
+        query: str,
+        identity: Identity,
+        context: RequestContext,
+        form: Form,
+        allowed: Iterable[OperationType],
+    ) -> Response:
+        owner_id = identity.owner_id
+        if not self.sockets.enter(owner_id):
+            message = f"At most {self.socket_limits.sockets_per_user} streams and sockets may be open."
+            return refuse(429, "RATE_LIMITED", message, headers={"Retry-After": "5"})
+
+        async def results() -> AsyncGenerator[bytes]:
+            stream = await self.schema.stream(
+                query,
+                variable_values=asked.variables,
+                context_value=context,
+                operation_name=asked.operation_name,
+                allowed_operation_types=allowed,
+            )
+            async with aclosing(stream):
+                async for result in stream:
+                    # Nothing here is delivered in increments.
+                    assert isinstance(result, ExecutionResult)
+                    yield encode_json(format_result(result))
+
+        def close() -> None:
+            self._streams.discard(response)
+            self.sockets.leave(owner_id)
+
+        response = StreamResponse(
+            results(),
+            _FRAMINGS[form],
+            expires_at=identity.expires_at,
+            expiry=_EXPIRY,
+            on_close=close,
+        )
+        self._streams.add(response)
+        return response
+
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> RequestContext:
-        if isinstance(request, WebSocket):
-            return WebSocketContext()
-        if self._page is not None and request.method == "GET" and not request.query_params:
-            # A browser that asks for the page has no token yet.
-            return RequestContext()
-        identity = self._verifier.verify(request.headers.get("authorization"))
-        return RequestContext(self._caller(identity.owner_id))
+        return WebSocketContext()
 
     async def on_ws_connect(self, context: RequestContext) -> UnsetType | None | dict[str, object]:
         assert isinstance(context, WebSocketContext)
         try:
-            identity = self._verifier.verify(find_authorization(context.connection_params))
+            identity = await self._verifier.verify(find_authorization(context.connection_params))
         except InvalidToken:
             raise ConnectionRejectionError from None
         context.expires_at = identity.expires_at
@@ -83,28 +208,10 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         no_payload: UnsetType = UNSET
         return no_payload
 
-    async def render_graphql_ide(self, request: Request) -> Response:
-        assert self._page is not None
-        return self._page()
-
-    def decode_json(self, data: str | bytes) -> object:
-        try:
-            return super().decode_json(data)
-        except RecursionError:
-            raise json.JSONDecodeError("It is nested too deep", "", 0) from None
-
-    def parse_json(self, data: str | bytes) -> Any:
-        document = super().parse_json(data)
-        if not isinstance(document, dict):
-            raise HTTPException(400, "The body must be a JSON object.")
-        return document
+    def find_document(self, payload: Mapping[str, Any]) -> str:
+        """The text that a request means. Raises `Refusal`."""
+        return self._documents.find(payload)
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: bytes would go out as binary frames, which the protocol does not know.
-        return orjson.dumps(data).decode()
-
-
-def refuse(status: int, code: str, message: str) -> Response:
-    """A request error as GraphQL over HTTP has it: no data, one error."""
-    body: dict[str, Any] = {"errors": [{"message": clean(message), "extensions": {"code": code}}]}
-    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
+        return encode_json(data).decode()

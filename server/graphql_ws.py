@@ -1,16 +1,44 @@
-"""GraphQL over WebSocket: signing in, and the end of a token."""
+"""GraphQL over WebSocket, by the protocol graphql-transport-ws.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+"""
 
 import asyncio
+import logging
+import math
 import time
-from typing import Any
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from typing import Any, Protocol
 
-from starlette.websockets import WebSocketDisconnect
+from graphql import GraphQLError
+from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage, Message
+from strawberry.schema.schema import StreamResult
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionAckMessage,
+    ConnectionInitMessage,
+    Message,
+    PingMessage,
+    SubscribeMessage,
+)
+from strawberry.types import ExecutionResult
+from strawberry.types.unset import UnsetType
 
-from agent.text import clean
 from schema.context import RequestContext
+from schema.errors import code_errors
+from server.sockets import TOO_MANY_REQUESTS, OpenSockets, SocketLimits, TokenBucket, WebSocketAdapter, find_problem
+
+logger = logging.getLogger(__name__)
+
+FORBIDDEN = 4403
+# Clients made with graphql-ws come back after this one, later each time. 4429 is final for them, and so are 1011 and
+# 4500.
+TRY_AGAIN_LATER = 1013
+
+#: Seconds that a client has for reading what is still to be sent, once its socket is to be closed.
+CLOSE_TIMEOUT = 5.0
 
 
 class WebSocketContext(RequestContext):
@@ -20,58 +48,183 @@ class WebSocketContext(RequestContext):
     expires_at: float = 0
 
 
+class View(Protocol):
+    """What the handler asks of the endpoint, besides what Strawberry does."""
+
+    socket_limits: SocketLimits
+    sockets: OpenSockets
+
+    def find_document(self, payload: Mapping[str, Any]) -> str:
+        """The text that `query`, `documentId` or `extensions` ask for. Raises `Refusal`."""
+
+
 class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
-    """graphql-transport-ws, as Strawberry has it, but for tokens that end while a socket is open."""
+    """One socket: who is behind it, what it may ask for, and when it ends."""
 
-    _expiry: asyncio.TimerHandle | None = None
-    _closing: asyncio.Task[None] | None = None
+    websocket: WebSocketAdapter
 
-    async def handle_message(self, message: Message) -> None:
-        if not _is_well_formed(message):
-            await self.handle_invalid_message("Failed to parse message")
-            return
-        await super().handle_message(message)
+    def __init__(self, view: Any, **more: Any) -> None:
+        # Strawberry would refuse what is too much without a code.
+        super().__init__(view, **{**more, "max_subscriptions_per_connection": None})
+        self._view: View = view
+        limits = self._view.socket_limits
+        burst = max(limits.operations_per_second, limits.operations_per_socket)
+        self._beginnings = TokenBucket(limits.operations_per_second, burst)
+        self._owner_id: str | None = None
+        self._signing_in: asyncio.Task[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
 
-    async def handle_task_exception(self, error: Exception) -> None:
-        # Who leaves in the middle of an answer is no failure.
-        if not isinstance(error, WebSocketDisconnected | WebSocketDisconnect):
-            await super().handle_task_exception(error)
-
-    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        if message.get("payload") is None:
-            # No payload, no token: refused like any other bad one, not as a malformed message.
-            message["payload"] = {}
-        await super().handle_connection_init(message)
-        # A second one is refused, but the socket stays acknowledged until it is closed.
-        if self._expiry is None and self.connection_acknowledged and isinstance(self.context, WebSocketContext):
-            loop = asyncio.get_running_loop()
-            self._expiry = loop.call_later(max(0, self.context.expires_at - time.time()), self._expire)
+    async def handle(self) -> None:
+        loop = asyncio.get_running_loop()
+        lifetime = asyncio.timeout(None)
+        # A client that reads nothing keeps whoever sends to it waiting, and would have its operations for ever.
+        self.websocket.on_close = lambda: lifetime.reschedule(loop.time() + CLOSE_TIMEOUT)
+        try:
+            async with lifetime:
+                await super().handle()
+        except TimeoutError:
+            if not lifetime.expired():
+                raise
 
     async def shutdown(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        await super().shutdown()
+        for timer in (self._expiry, self._signing_in, self._closing):
+            if timer is not None:
+                timer.cancel()
+        try:
+            await super().shutdown()
+        finally:
+            if self._owner_id is not None:
+                self._view.sockets.leave(self._owner_id)
+
+    async def handle_message(self, message: Message) -> None:
+        if problem := find_problem(message):
+            await self.handle_invalid_message(problem)
+        else:
+            await super().handle_message(message)
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        if self.connection_init_received:
+            await self.websocket.close(TOO_MANY_REQUESTS, "Too many initialisation requests")
+            return
+        self.connection_init_received = True
+        self.context.connection_params = message.get("payload") or {}
+        # Beside the messages that follow: none of them waits until the token is verified, or passes for signed in.
+        self._signing_in = asyncio.create_task(self._sign_in())
+
+    async def _sign_in(self) -> None:
+        try:
+            async with asyncio.timeout(self.connection_init_wait_timeout.total_seconds()):
+                payload = await self.view.on_ws_connect(self.context)
+        except ConnectionRejectionError:
+            await self.websocket.close(FORBIDDEN, "Forbidden")
+            return
+        except Exception:
+            logger.exception("a token could not be verified")
+            await self.websocket.close(TRY_AGAIN_LATER, "The token could not be verified")
+            return
+        if not self._view.sockets.enter(self.context.caller.owner_id):
+            await self.websocket.close(TRY_AGAIN_LATER, "Too many sockets")
+            return
+        self._owner_id = self.context.caller.owner_id
+        self._end_with_token()
+        acknowledgement: ConnectionAckMessage = {"type": "connection_ack"}
+        if not isinstance(payload, UnsetType):
+            acknowledgement["payload"] = payload
+        with suppress(WebSocketDisconnected):
+            await self.send_message(acknowledgement)
+            self.connection_acknowledged = True
+
+    def _end_with_token(self) -> None:
+        assert isinstance(self.context, WebSocketContext)
+        left = max(0, self.context.expires_at - time.time())
+        self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
 
     def _expire(self) -> None:
-        self._closing = asyncio.create_task(self.websocket.close(code=4403, reason="Forbidden"))
+        self._closing = asyncio.create_task(self.websocket.close(FORBIDDEN, "Forbidden"))
+
+    async def handle_ping(self, message: PingMessage) -> None:
+        payload = message.get("payload")
+        try:
+            await self.send_message({"type": "pong", "payload": payload} if payload else {"type": "pong"})
+        except TypeError:
+            # JSON can carry what cannot be written again: half a surrogate pair, a number without end.
+            await self.send_message({"type": "pong"})
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        payload: dict[str, Any] = dict(message["payload"])
+        # An operation before the sign-in, and a second one of the same id, end the socket: that comes first.
+        if self.connection_acknowledged and message["id"] not in self.operations:
+            try:
+                self._admit()
+                payload["query"] = self._view.find_document(payload)
+            except Exception as error:
+                await self.send_message({"id": message["id"], "type": "error", "payload": _format_errors(error)})
+                return
+        # An empty name is none: some clients send it.
+        payload["operationName"] = payload.get("operationName") or None
+        await super().handle_subscribe({**message, "payload": payload})  # type: ignore[typeddict-item]
+
+    def _admit(self) -> None:
+        """Count one more operation. Raises `GraphQLError` where it is too much."""
+        if wait := self._beginnings.take():
+            again = max(1, math.ceil(wait))
+            problem = f"Too many operations in one second on this socket. Try again in {again} s."
+            raise GraphQLError(problem, extensions={"code": "RATE_LIMITED", "retryAfter": again})
+        if len(self.operations) >= self._view.socket_limits.operations_per_socket:
+            problem = "Too many operations at the same time on this socket: complete one first."
+            raise GraphQLError(problem, extensions={"code": "RATE_LIMITED"})
+
+    async def run_operation(self, operation: Operation[RequestContext, None]) -> None:
+        try:
+            results = await self.schema.stream(
+                operation.query,
+                variable_values=operation.variables,
+                context_value=self.context,
+                root_value=self.root_value,
+                operation_name=operation.operation_name,
+            )
+            async with aclosing(results):
+                await self._send_result_stream(operation, results)
+            await operation.send_operation_message({"id": operation.id, "type": "complete"})
+        except WebSocketDisconnected:
+            # Who leaves in the middle of an answer is no failure.
+            pass
+        except Exception as error:
+            with suppress(WebSocketDisconnected):
+                await operation.send_operation_message(
+                    {"id": operation.id, "type": "error", "payload": _format_errors(error)}
+                )
+
+    async def _send_result_stream(
+        self, operation: Operation[RequestContext, None], result_source: StreamResult
+    ) -> None:
+        async for result in result_source:
+            # Nothing here is delivered in increments.
+            assert isinstance(result, ExecutionResult)
+            # A field that fails has a path: without any, the operation itself was refused or broke off.
+            if result.data is None and result.errors and not any(error.path for error in result.errors):
+                await operation.send_initial_errors(result.errors)
+                return
+            await operation.send_next(result)
+
+    async def send_message(self, message: Message) -> None:
+        await super().send_message(message)
+        if message["type"] == "next":
+            # A replay that is all there never waits: without this its client could not end it in the middle.
+            await asyncio.sleep(0)
+
+    async def cleanup_operation(self, operation_id: str) -> None:
+        if operation := self.operations.get(operation_id):
+            # The id is free again: nothing more may be sent under it, whatever the operation still does.
+            operation.completed = True
+        await super().cleanup_operation(operation_id)
 
 
-def _is_well_formed(message: Any) -> bool:
-    """Whether a message has the shape that the protocol wants, so far as the library takes it for granted."""
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        return False
-    if message["type"] in ("connection_init", "ping", "pong"):
-        return True
-    id = message.get("id")
-    if not isinstance(id, str) or clean(id) != id:
-        return False
-    if message["type"] != "subscribe":
-        return True
-    payload = message.get("payload")
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-        return False
-    variables, name = payload.get("variables"), payload.get("operationName")
-    return (variables is None or isinstance(variables, dict)) and (name is None or isinstance(name, str))
+def _format_errors(error: Exception) -> Any:
+    errors = [error if isinstance(error, GraphQLError) else GraphQLError("", original_error=error)]
+    code_errors(errors)
+    return [error.formatted for error in errors]
 
 
 def find_authorization(payload: dict[str, Any] | None) -> object:

@@ -29,6 +29,12 @@ def configure_logging() -> None:
     # Every request to the model would be a line.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_our_business)
+
+
+def _is_our_business(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's tells of more than a client's bad frame, or a stream that we broke off."""
+    return not record.getMessage().startswith(("Invalid UTF-8", "ASGI callable returned without completing response"))
 
 
 class AddressTaken(Exception):
@@ -40,21 +46,7 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
 
     Raises `AddressTaken`.
     """
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=256 * 1024,
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        log_level="warning",
-        # Whoever waits for a reply by HTTP has it if it finishes within the grace time; what still hangs is cut.
-        timeout_graceful_shutdown=int(settings.grace_seconds) + 2,
-    )
-    server = _Server(config)
-    # Before the first connection is closed: this node takes no more work, and says so.
-    server.on_stop = app.state.drain
+    server = Server(uvicorn_config(app, settings))
     with listen(settings.host, settings.port, settings.listen_fd) as listener:
         if on_start is not None:
             server.on_start = lambda: on_start(listener.getsockname()[1])
@@ -62,9 +54,27 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
     return 0 if server.started else 1
 
 
-class _Server(uvicorn.Server):
+def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.socket_message_bytes,
+        # Compressing each event costs more than it saves, and what unpacks to much is a weapon.
+        ws_per_message_deflate=False,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        log_level="warning",
+        # Whoever waits for a reply by HTTP has it if it finishes within the grace time; what still hangs is cut.
+        timeout_graceful_shutdown=int(settings.grace_seconds) + 2,
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn, telling the application before it closes the first connection."""
+
     on_start: Callable[[], None] = staticmethod(lambda: None)
-    on_stop: Callable[[], None] = staticmethod(lambda: None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -72,7 +82,8 @@ class _Server(uvicorn.Server):
             self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.on_stop()
+        # This node takes no more work, and says so.
+        self.config.app.state.drain()  # type: ignore[union-attr]
         await super().shutdown(sockets)
 
 

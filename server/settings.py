@@ -1,10 +1,14 @@
 """Settings: the environment, read once and frozen."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+#: What the Int of GraphQL can hold.
+LARGEST_INT = 2**31 - 1
 
 
 class InvalidSettings(Exception):
@@ -41,8 +45,8 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     introspection: bool = False
     trusted_documents: Path | None = None
-    rate_limit: int = Field(default=10, ge=1)
-    tokens_per_day: int | None = Field(default=None, ge=1)
+    rate_limit: int = Field(default=10, ge=1, le=LARGEST_INT)
+    tokens_per_day: int | None = Field(default=None, ge=1, le=LARGEST_INT)
     body_bytes: int = Field(default=1024 * 1024, ge=1024)
     sockets_per_user: int = Field(default=100, ge=1)
     socket_message_bytes: int = Field(default=256 * 1024, ge=1024)
@@ -54,7 +58,7 @@ class Settings(BaseSettings):
     document_aliases: int = Field(default=30, ge=0)
     document_root_fields: int = Field(default=20, ge=1)
     document_directives: int = Field(default=50, ge=0)
-    document_cost: int = Field(default=10_000, ge=1)
+    document_cost: int = Field(default=20_000, ge=1)
     runs_per_node: int = Field(default=1000, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     lease_seconds: float = Field(default=10, gt=0.5)
@@ -63,6 +67,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "jwt_secret",
+        "jwt_issuer",
+        "jwt_audience",
         "jwks_url",
         "anthropic_api_key",
         "database_url",
@@ -87,6 +93,21 @@ class Settings(BaseSettings):
     def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value().encode()) < 32:
             raise ValueError("must have at least 32 bytes")
+        if value is not None and "-----BEGIN" in value.get_secret_value():
+            raise ValueError("must be a secret, not a key: publish keys as a set, and name it by LOQUENT_JWKS_URL")
+        return value
+
+    @field_validator("valkey_url")
+    @classmethod
+    def _is_known_to_the_client(cls, value: str | None) -> str | None:
+        # The client library knows these addresses by their older names.
+        return value and re.sub(r"^valkey(s?)://", r"redis\1://", value)
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            TypeAdapter(HttpUrl).validate_python(value)
         return value
 
     @field_validator("database_url")
@@ -113,12 +134,17 @@ def require_for_production(settings: Settings) -> None:
     """Raise `InvalidSettings`, naming all that is missing to serve real users."""
     required = {
         "LOQUENT_DATABASE_URL": (settings.database_url, "where PostgreSQL is"),
-        "LOQUENT_JWT_SECRET": (settings.jwt_secret, "the secret that tokens are signed with (HS256)"),
+        "LOQUENT_JWT_SECRET": (
+            settings.jwt_secret or settings.jwks_url,
+            "the secret that tokens are signed with (HS256), or LOQUENT_JWKS_URL, where the keys are published",
+        ),
         "ANTHROPIC_API_KEY": (settings.anthropic_api_key, "the key of the model"),
     }
-    missing = [f"{name} is missing: {meaning}" for name, (value, meaning) in required.items() if value is None]
-    if missing:
-        raise InvalidSettings("\n".join(missing))
+    problems = [f"{name} is missing: {meaning}" for name, (value, meaning) in required.items() if value is None]
+    if settings.jwt_secret and settings.jwks_url:
+        problems.append("LOQUENT_JWT_SECRET and LOQUENT_JWKS_URL are both set: one of them must go")
+    if problems:
+        raise InvalidSettings("\n".join(problems))
 
 
 def _variable(field: str) -> str:

@@ -16,6 +16,7 @@ from agent.messages_wire import serve_model
 from persistence.database import Database
 from persistence.embedded import run_postgres
 from server.app import create_app
+from server.serving import Server, uvicorn_config
 from server.settings import Settings
 from tests.client import Client
 from tests.model import SECRET, ScriptedModel
@@ -91,10 +92,9 @@ def start_server(database: Database, database_url: str, _model: ScriptedModel) -
             }
         )
         app = create_app(settings)
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, log_level="warning", ws="websockets-sansio"
-        )
-        server = uvicorn.Server(config)
+        config = uvicorn_config(app, settings)
+        config.port = 0
+        server = Server(config)
         # The test runner's own signals are none of the server's.
         serving = asyncio.create_task(server._serve())
         while not server.started:

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.messages_wire import Answer, Text
 from server.auth import issue_token
+from server.cli import main
 from tests.client import STREAM, Client
 from tests.conftest import ConnectClient, RunningServer, StartServer, until
 from tests.model import SECRET, ScriptedModel
@@ -68,6 +69,8 @@ TOKENS = {
     "alg RS256, signed with the secret": sign(claim(), alg="RS256"),
     "a key of its own": sign(claim(), secret="k" * 40, jwk={"kty": "oct", "k": encode(b"k" * 40)}),
     "an extension that must be understood": sign(claim(), crit=["x"], x=1),
+    "an extension that libraries understand": sign(claim(), crit=["b64"], b64=True),
+    "padded": f"{GOOD}=",
     "expired": sign(claim(exp=int(time.time()) - 1)),
     "expired long ago": sign(claim(exp=0)),
     "expired before 1970": sign(claim(exp=-(10**12))),
@@ -78,6 +81,12 @@ TOKENS = {
     "exp is infinite": sign(claim(exp=math.inf)),
     "exp is not a number": sign(claim(exp=math.nan)),
     "exp is beyond all numbers": sign(claim(exp=10**400)),
+    "exp is a numeral": sign(claim(exp=str(int(time.time()) + 3600))),
+    "lasts too long": sign(claim(exp=int(time.time()) + 2 * 86_400)),
+    "lasts for ever": sign(claim(exp=10**17)),
+    "is very long": sign(claim(padding="x" * 8192)),
+    "issued in the future": sign(claim(iat=int(time.time()) + 3600)),
+    "iat is text": sign(claim(iat="yesterday")),
     "not yet valid": sign(claim(nbf=int(time.time()) + 3600)),
     "without sub": sign(claim(sub=...)),
     "sub is null": sign(claim(sub=None)),
@@ -197,7 +206,14 @@ async def test_a_valid_token_is_taken_in_any_letter_case_of_its_name(
 
 @pytest.mark.parametrize(
     "claims",
-    [{"exp": 10**17}, {"exp": time.time() + 3600.5}, {"sub": "a" * 255}, {"sub": "ánn 🦔@example.org"}, {"aud": "x"}],
+    [
+        {"exp": time.time() + 3600.5},
+        {"exp": int(time.time()) + 86_400},
+        {"iat": time.time() + 2, "nbf": time.time() + 2},
+        {"sub": "a" * 255},
+        {"sub": "ánn 🦔@example.org"},
+        {"aud": "x"},
+    ],
 )
 async def test_unusual_but_valid_claims_are_taken(claims: dict[str, Any], server: RunningServer) -> None:
     headers = {"Authorization": f"Bearer {sign(claim(**claims), kid='7')}"}
@@ -236,6 +252,37 @@ async def test_issuer_and_audience_must_be_those_that_are_set(start_server: Star
             assert (await post(server.url, headers)).json() == {"data": {"viewer": {"id": "ann"}}}
             async with knock(server.url) as connection:
                 assert await sign_in(connection, headers) == "connection_ack"
+
+
+async def test_the_longest_life_of_a_token_can_be_set(start_server: StartServer, model: ScriptedModel) -> None:
+    async with start_server(jwt_longest_life=600) as server:
+        for lifetime, status, answer in ((600, 200, "connection_ack"), (700, 401, 4403), (86_400, 401, 4403)):
+            headers = {"Authorization": f"Bearer {issue_token(SECRET, 'ann', lifetime)}"}
+            assert (await post(server.url, headers)).status_code == status
+            async with knock(server.url) as connection:
+                assert await sign_in(connection, headers) == answer
+
+
+def test_the_command_makes_no_token_that_a_server_would_refuse_for_its_length(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOQUENT_JWT_SECRET", SECRET)
+    monkeypatch.setenv("LOQUENT_JWT_LONGEST_LIFE", "7200")
+    assert main(["token", "--sub", "ann", "--ttl", "2h"]) == 0
+    assert capsys.readouterr().out.count(".") == 2
+    assert main(["token", "--sub", "ann", "--ttl", "7201s"]) == 2
+    refusal = capsys.readouterr()
+    assert not refusal.out
+    assert "--ttl is longer than LOQUENT_JWT_LONGEST_LIFE (7200 seconds)" in refusal.err
+
+
+def test_the_command_makes_no_token_where_a_key_server_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LOQUENT_JWT_SECRET", raising=False)
+    monkeypatch.setenv("LOQUENT_JWKS_URL", "https://login.example.org/jwks.json")
+    assert main(["token", "--sub", "ann"]) == 2
+    assert "LOQUENT_JWKS_URL" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

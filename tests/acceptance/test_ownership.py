@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -30,7 +30,7 @@ from agent.messages_wire import Answer, Text, ToolUse
 from persistence.database import Database
 from schema.root import create_schema
 from tests.client import Client, GraphQLFailed
-from tests.conftest import until
+from tests.conftest import ConnectClient, StartServer, until
 from tests.model import ScriptedModel, say
 
 #: What each ID argument or ID field of an input object names: one of the keys of `User.owned`, or several.
@@ -336,6 +336,23 @@ async def furnish(client: Client, model: ScriptedModel) -> User:
         "tool call": tool_call,
     }
     return User(client, owned, secret)
+
+
+@pytest.fixture
+async def url(start_server: StartServer) -> AsyncIterator[str]:
+    """A server that takes longer documents than users may send: they ask for everything at once."""
+    async with start_server(document_aliases=100, document_cost=10**9, document_tokens=10_000) as server:
+        yield server.url
+
+
+@pytest.fixture
+def ann(connect_client: ConnectClient, url: str) -> Client:
+    return connect_client("ann", url=url)
+
+
+@pytest.fixture
+def bob(connect_client: ConnectClient, url: str) -> Client:
+    return connect_client("bob", url=url)
 
 
 @pytest.fixture

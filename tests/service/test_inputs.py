@@ -2,17 +2,21 @@
 
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from graphql import get_named_type, is_non_null_type
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
 from persistence.database import Database
+from tests.acceptance.test_ownership import CURSORS, UUIDS, WAYS, User, Way, call, codes, furnish, over_socket, stored
+from tests.acceptance.test_ownership import _cursors as cursors_of
 from tests.client import SEND, Client, GraphQLFailed, Reading, Sent
+from tests.model import ScriptedModel
 
 CREATE = "mutation ($input: CreateConversationInput!) { createConversation(input: $input) { conversation { id } } }"
 UPDATE = "mutation ($input: UpdateConversationInput!) { updateConversation(input: $input) { conversation { title } } }"
@@ -104,36 +108,138 @@ async def home(ann: Client, database: Database) -> Home:
     return Home(ann, database, sent, added["addTask"]["task"]["id"])
 
 
-#: Per text: its mutation, its field, the longest that fits, and whether it may say nothing.
-TEXTS: dict[str, tuple[str, str, int, bool]] = {
-    "a message": (SEND, "text", 32_000, False),
-    "the key of a message": (SEND, "idempotencyKey", 200, False),
-    "the key of a new reply": (REGENERATE, "idempotencyKey", 200, False),
-    "the title of a new conversation": (CREATE, "title", 200, False),
-    "the title of a conversation": (UPDATE, "title", 200, False),
-    "the title of a new task": (ADD_TASK, "title", 200, False),
-    "the notes of a new task": (ADD_TASK, "notes", 10_000, True),
-    "the title of a task": (UPDATE_TASK, "title", 200, False),
-    "the notes of a task": (UPDATE_TASK, "notes", 10_000, True),
-    "a comment": (RATE, "comment", 2_000, True),
+#: The longest text that each argument and input field takes, in characters, and whether it may say nothing.
+#: A new one fails its tests until it has a line here.
+TEXTS: dict[str, tuple[int, bool]] = {
+    "Query.conversations.search": (200, True),
+    "SendMessageInput.text": (32_000, False),
+    "SendMessageInput.idempotencyKey": (200, False),
+    "RegenerateMessageInput.idempotencyKey": (200, False),
+    "ResolveToolCallInput.note": (2_000, True),
+    "RateMessageInput.comment": (2_000, True),
+    "CreateConversationInput.title": (200, False),
+    "UpdateConversationInput.title": (200, False),
+    "AddTaskInput.title": (200, False),
+    "AddTaskInput.notes": (10_000, True),
+    "UpdateTaskInput.title": (200, False),
+    "UpdateTaskInput.notes": (10_000, True),
 }
 BLANKS = ["", " ", "\n\t ", "\u00a0\u2003"]
 HOLES = ["\0", "a\0b", HALF, f"a{HALF}", f"{HALF}b", "\udc4d", "\udc4d\ud83d"]
+#: What is no value of a type, whatever the argument; a new type fails its tests until it has a line here.
+OTHER_TYPES: dict[str, list[Any]] = {
+    "String": [7, 1.5, True, [], ["x"], {}, {"x": "x"}],
+    "ID": [1.5, True, [], ["x"], {}, {"x": "x"}],
+    "Int": [1.5, "1", True, [], [1, 2], {}, HALF, 2**31, -(2**31) - 1, 10**30, 1e308],
+    "Boolean": [0, 1, 1.0, "true", "", [], [True, False], {}, HALF],
+    "DateTime": [0, 1.5, True, "", "yesterday", "\0", HALF, "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", [], {}],
+    "Rating": ["SIDEWAYS", "up", "", "\0", HALF, 1, True, [], ["UP", "DOWN"], {}, "x" * 10_000],
+}
 
 
-@pytest.mark.parametrize("name", TEXTS)
-async def test_a_text_that_is_too_long_or_cannot_be_stored_is_refused(name: str, home: Home) -> None:
-    document, field, longest, may_be_blank = TEXTS[name]
-    refused = ["x" * (longest + 1), "👍" * (longest + 1), *HOLES, *([] if may_be_blank else BLANKS)]
-    naming = f"input.{field}: "
-    await home.refuse(document, naming, *(home.given(document, **{field: words}) for words in refused))
+@pytest.fixture
+async def alice(ann: Client, model: ScriptedModel) -> User:
+    """Ann, with one of everything."""
+    return await furnish(ann, model)
 
 
-@pytest.mark.parametrize("name", TEXTS)
-async def test_a_text_of_any_length_up_to_its_limit_is_taken(name: str, home: Home) -> None:
-    document, field, longest, may_be_blank = TEXTS[name]
-    taken = ["x", "👍", "é" * longest, "👍" * longest, *(BLANKS if may_be_blank else [])]
-    await home.take(document, *(home.given(document, **{field: words}) for words in taken))
+async def ask(user: User, way: Way, value: Any) -> dict[str, Any]:
+    """What the user is answered who gives this value that way. Goes out in ASCII: half of a character has no other."""
+    operation = call(user, way, value)
+    if operation.kind == "subscription":
+        return await over_socket(user, operation, patience=1) or {}
+    body = json.dumps({"query": operation.document, "variables": operation.variables})
+    response = await user.client.http.post("/graphql", content=body, headers={"Content-Type": "application/json"})
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def assert_refused(user: User, way: Way, values: Iterable[Any], database: Database, *, by_us: bool) -> None:
+    """Each value is refused by the name of the argument and stores nothing; `by_us`, in our own words."""
+    before = await stored(database)
+    taken = {}
+    for value in values:
+        answer = await ask(user, way, value)
+        start = f"{'.'.join(way.path)}: " if by_us else ""
+        if not _names(answer, way.path[-1]) or not answer["errors"][0]["message"].startswith(start):
+            taken[f"{way}: {value!r}"[:100]] = answer
+    assert taken == {}
+    assert await stored(database) == before
+
+
+def _takes_null(way: Way) -> bool:
+    taken: Any = way.definition
+    for name in way.path:
+        taken = (taken.args if taken is way.definition else get_named_type(taken.type).fields)[name]
+    return not is_non_null_type(taken.type)
+
+
+def _ways(type: str) -> list[Way]:
+    return [way for way in WAYS if way.type == type]
+
+
+@pytest.mark.parametrize("type", sorted({way.type for way in WAYS}))
+async def test_a_value_of_another_type_is_refused_by_name(type: str, alice: User, database: Database) -> None:
+    if type not in OTHER_TYPES:
+        pytest.fail(f"arguments may be {type}: say in OTHER_TYPES what is none")
+    for way in _ways(type):
+        null = [] if _takes_null(way) else [None]
+        await assert_refused(alice, way, [*OTHER_TYPES[type], *null], database, by_us=False)
+
+
+STRINGS = [way for way in _ways("String") if way not in CURSORS]
+
+
+@pytest.mark.parametrize("way", STRINGS, ids=str)
+async def test_a_text_that_is_too_long_or_cannot_be_stored_is_refused(
+    way: Way, alice: User, database: Database
+) -> None:
+    if way.coordinate not in TEXTS:
+        pytest.fail(f"{way.coordinate} is a text that no test covers: add to TEXTS how long it may be")
+    longest, may_be_blank = TEXTS[way.coordinate]
+    refused = ["x" * (longest + 1), "👍" * (longest + 1), " " * (longest + 1), *HOLES]
+    await assert_refused(alice, way, [*refused, *([] if may_be_blank else BLANKS)], database, by_us=True)
+
+
+@pytest.mark.parametrize("way", STRINGS, ids=str)
+async def test_a_text_of_any_length_up_to_its_limit_is_taken(way: Way, alice: User) -> None:
+    longest, may_be_blank = TEXTS[way.coordinate]
+    for words in ("x", "👍", "é" * longest, "👍" * longest, *(BLANKS if may_be_blank else [])):
+        answer = await ask(alice, way, words)
+        # Whether the object is in a state for it is another question.
+        assert set(codes(answer)) <= {"CONFLICT"}, (words[:20], answer)
+
+
+async def test_an_id_with_half_of_a_character_is_refused(alice: User, database: Database) -> None:
+    for way in UUIDS:
+        id = alice.owned[way.kinds[0]]
+        ids = [*HOLES, HALF * 36, id[:-1] + HALF, id + HALF, id + "\0", id[:-1] + "\0", id.upper(), 7, -1, 10**40]
+        await assert_refused(alice, way, ids, database, by_us=True)
+
+
+@pytest.mark.parametrize("way", _ways("Int"), ids=str)
+async def test_a_page_of_an_impossible_size_is_refused(way: Way, alice: User, database: Database) -> None:
+    assert way.path[-1] in ("first", "last"), "a number that no test covers"
+    await assert_refused(alice, way, [0, -1, 101, 2**31 - 1, -(2**31)], database, by_us=True)
+    for size in (1, 100, 1.0, None):
+        assert codes(await ask(alice, way, size)) == []
+
+
+@pytest.mark.parametrize("way", CURSORS, ids=str)
+async def test_what_is_no_cursor_of_ours_is_refused(way: Way, alice: User, database: Database) -> None:
+    [own, *_] = await cursors_of(alice, way)
+    tampered = [own[:-1], own[1:], own + "A", own + "=", own.swapcase(), f" {own}", f"{own}\n", own * 2]
+    await assert_refused(alice, way, [*GARBAGE, *tampered], database, by_us=True)
+
+
+@pytest.mark.parametrize("way", [way for way in CURSORS if way.parent == "Subscription"], ids=str)
+async def test_a_cursor_of_a_place_that_no_stream_has_is_refused(way: Way, alice: User, database: Database) -> None:
+    [own] = await cursors_of(alice, way)
+    assert codes(await ask(alice, way, own)) == []
+    fields = json.loads(base64.urlsafe_b64decode(own + "=" * (-len(own) % 4)))
+    wrong: list[Any] = [-1, 10**6, 2**31 - 1, 2**31, 2**62, 2**63, 1.5, "0", None, True, [], {}]
+    forged = [forge([*fields[:place], value, *fields[place + 1 :]]) for place in range(len(fields)) for value in wrong]
+    await assert_refused(alice, way, [*forged, forge([*fields, 0]), forge(fields[:-1])], database, by_us=True)
 
 
 async def test_a_text_is_stored_as_it_was_given(home: Home) -> None:
@@ -177,12 +283,9 @@ async def test_any_other_search_is_answered(home: Home) -> None:
 
 
 @pytest.mark.parametrize("asked", LISTS)
-async def test_a_page_of_an_impossible_size_is_refused(asked: str, home: Home) -> None:
-    wrong: list[Any] = [0, -1, 101, 2**31 - 1, 2**31, -(2**31), 10**30, 1.5, "10", True, []]
-    for argument in ("first", "last"):
-        await home.refuse(LISTS[asked], argument, *({"id": home.conversation, argument: size} for size in wrong))
+async def test_a_page_from_both_ends_is_refused(asked: str, home: Home) -> None:
     both = [{"first": 1, "last": 1}, {"first": 100, "last": 0}]
-    await home.refuse(LISTS[asked], "last", *({"id": home.conversation, **sizes} for sizes in both))
+    await home.refuse(LISTS[asked], "last: ", *({"id": home.conversation, **sizes} for sizes in both))
 
 
 @pytest.mark.parametrize("asked", LISTS)
@@ -268,21 +371,14 @@ async def test_only_a_reply_can_be_regenerated_or_rated(home: Home) -> None:
         await home.refuse(document, "input.messageId: ", home.given(document, messageId=home.question))
 
 
-async def test_an_unknown_rating_is_refused(home: Home) -> None:
-    ratings: tuple[Any, ...] = ("SIDEWAYS", "up", "", "\0", 1, True, ["UP"], {}, "x" * 10_000)
-    await home.refuse(RATE, "rating", *(home.given(RATE, rating=rating) for rating in ratings))
+async def test_an_unknown_rating_in_the_document_is_refused(home: Home) -> None:
     await home.refuse('mutation { rateMessage(input: {messageId: "x", rating: UPP}) { message { id } } }', "UPP", {})
 
 
-async def test_a_value_of_another_type_is_refused(home: Home) -> None:
-    wrong: dict[str, list[Any]] = {
-        "text": [None, 7, 1.5, True, ["Hi."], {"text": "Hi."}],
-        "input": [None, "Hi.", [], {}, {"words": "Hi."}],
-        "id": [None, 7.5, True, [], {}],
-    }
-    await home.refuse(SEND, "text", *(home.given(SEND, text=value) for value in wrong["text"]))
-    await home.refuse(SEND, "input", *({"input": value} for value in wrong["input"]), {})
-    await home.refuse(NODE, "id", *({"id": value} for value in wrong["id"]), {})
+async def test_an_input_object_of_another_shape_is_refused(home: Home) -> None:
+    shapes: list[Any] = [None, "Hi.", 7, [], {}, {"words": "Hi."}, {"text": "Hi.", "words": "Hi."}]
+    await home.refuse(SEND, "input", *({"input": shape} for shape in shapes), {})
+    await home.refuse(NODE, "id", {})
 
 
 async def test_half_of_a_character_is_refused_wherever_it_stands(home: Home) -> None:
@@ -307,25 +403,24 @@ async def test_half_of_a_character_that_the_error_repeats_is_refused_on_a_socket
     assert _names({"errors": failure.value.errors}, "rating")
 
 
-async def test_a_time_that_is_none_is_refused(home: Home) -> None:
-    times: list[Any] = [
-        "yesterday",
-        "",
-        7,
-        [],
-        "2026-13-01T00:00:00Z",
-        "2026-02-30T00:00:00Z",
-        "2026-01-01T25:00Z",
-        "\0",
-    ]
-    await home.refuse(SPENT, "since", *({"since": time} for time in times))
-
-
 async def test_the_ends_of_all_time_are_times_or_refused(home: Home) -> None:
-    await home.take(SPENT, {"since": "0001-01-01T00:00:00Z"}, {"since": "9999-12-31T23:59:59Z"}, {"since": None})
+    times = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00", "9999-12-31T23:59:59", None]
+    await home.take(SPENT, *({"since": time} for time in times))
     for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
         answer = await home.send(SPENT, {"since": time})
         assert answer.keys() == {"data"} or _names(answer, "since"), answer
+
+
+async def test_a_number_of_thousands_of_digits_is_refused(home: Home) -> None:
+    digits = "1" * 5_000
+    for document in (
+        "{ tasks(first: %s) { edges { cursor } } }",
+        "{ tasks(first: 1e%s) { edges { cursor } } }",
+        "{ node(id: %s) { id } }",
+        "query ($n: Int = %s) { tasks(first: $n) { edges { cursor } } }",
+        "mutation { addTask(input: {title: %s}) { task { id } } }",
+    ):
+        await home.refuse(document % digits, "", {})
 
 
 #: In the text of an error of ours, which nobody but the log may see.
