@@ -458,10 +458,10 @@ async def test_of_a_set_with_thousands_of_keys_only_the_first_are_read(key_serve
 async def test_a_thousand_tokens_of_unknown_keys_make_one_fetch(key_server: KeyServer, connect: Connect) -> None:
     key = create_key("EdDSA")
     key_server.publish(key)
-    verifier = connect(cool_down=0.5)
+    verifier = connect(cool_down=2)
     began = time.monotonic()
     assert await owner(verifier, key.bearer()) == "ann"
-    await asyncio.sleep(0.5 - (time.monotonic() - began))
+    await asyncio.sleep(2 - (time.monotonic() - began))
     key_server.answer({"keys": [key.jwk]}, delay=0.2)
     unknown = [key.bearer(header={"kid": f"unknown {n}"}) for n in range(1000)]
     assert all(await asyncio.gather(*[is_refused(verifier, token) for token in unknown]))

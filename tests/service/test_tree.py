@@ -365,7 +365,9 @@ async def test_a_page_of_a_hundred_thousand_messages_costs_what_one_of_twenty_do
             print(f"of 100,000 messages the {name}: {buffers} buffers, {sorted(reads)}")
             # Twenty rows and the way to them; parent by parent the way would cost a thousand times as much.
             assert buffers < 3 * base, name
-            assert {read.partition(" on ")[0] for read in reads} <= {"Index Scan", "Index Only Scan"}
+            # A table of two conversations may well be read whole.
+            of_messages = {read for read in reads if read.endswith(" on message")}
+            assert {read.partition(" on ")[0] for read in of_messages} <= {"Index Scan", "Index Only Scan"}
 
 
 def test_any_depth_is_a_few_hops_away() -> None:
