@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-clients chaos check schema format lock clean
+.PHONY: run test test-clients bench chaos check schema format lock clean
 
 run: .venv/run.stamp ## Start everything on this machine: database, offline model, server
 	@exec .venv/bin/python -m server dev
@@ -16,6 +16,9 @@ test-clients: .venv/dev.stamp tests/clients/node_modules ## Clients that people 
 tests/clients/node_modules: tests/clients/package-lock.json
 	cd tests/clients && npm ci
 	@touch $@
+
+bench: .venv/dev.stamp ## What a token costs, rivals beside it: make bench BENCH="--subjects loquent --scenarios 100"
+	.venv/bin/python -m benchmarks $(BENCH)
 
 SECONDS ?= 300
 SEED ?= 7

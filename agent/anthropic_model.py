@@ -1,12 +1,17 @@
 """A model behind the Anthropic Messages API, by its SDK."""
 
-from collections.abc import AsyncIterator
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
+from urllib.request import getproxies
 
 import httpx2
+import orjson
 from anthropic import APIConnectionError, APIError, APIStatusError, AsyncAnthropic, AsyncStream
-from anthropic.types import RawMessageStreamEvent
 
+from agent.http_transport import StreamingTransport
 from agent.model import (
     BlockEnded,
     ModelEnded,
@@ -14,14 +19,23 @@ from agent.model import (
     ModelEvent,
     ModelRequest,
     ModelStarted,
+    Piece,
     ReasoningPiece,
+    TellPiece,
     TextPiece,
     ToolUse,
     Usage,
 )
+from agent.sse import EventDecoder
 
 #: Seconds to connect, and of silence in an answer: the API sends a ping every few seconds.
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 60.0
+#: The kinds of delta that are told when they come, and where their text is.
+PIECES: dict[str, tuple[type[Piece], str]] = {
+    "text_delta": (TextPiece, "text"),
+    "thinking_delta": (ReasoningPiece, "thinking"),
+}
+IGNORED = {"type": "ping"}
 
 
 class AnthropicModel:
@@ -35,97 +49,166 @@ class AnthropicModel:
             base_url=base_url,
             max_retries=0,
             timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            # The SDK's own pool ends at 1,000 connections with 100 kept; a reply holds one for its whole length.
-            http_client=httpx2.AsyncClient(
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-                timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-                follow_redirects=True,
-            ),
+            http_client=_connect_client(),
         )
 
-    async def stream(self, request: ModelRequest, usage: Usage) -> AsyncIterator[ModelEvent]:
-        """The pieces of the answer, as `agent.model.Model` says."""
-        call = _Call()
+    async def stream(self, request: ModelRequest, usage: Usage, tell: TellPiece) -> AsyncIterator[ModelEvent]:
+        """The events of the answer, as `agent.model.Model` says."""
+        answer = _Answer(tell)
         try:
-            # Typed as what comes from JSON: the SDK's typed dictionaries name each shape that a block may have.
-            create: Any = self._client.messages.create
-            answer: AsyncStream[RawMessageStreamEvent] = await create(
-                model=self.name,
-                max_tokens=self.max_output_tokens,
-                messages=request.messages,
-                system=request.system,
-                tools=request.tools,
-                stream=True,
-            )
-            async with answer:
-                async for event in answer:
-                    for piece in call.read(event):
-                        yield piece
+            response = await self._ask(request)
+            async with aclosing(response):
+                async for _ in _feed(response, answer):
+                    for event in answer.read_events(response):
+                        yield event
         except APIError as error:
             raise _model_error(error) from error
         except httpx2.HTTPError as error:
             raise _unavailable("The connection to the model broke.") from error
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
-            # The SDK reads events without checking them: a malformed one fails where it is used.
-            raise _unavailable("The model's answer could not be read.") from error
         finally:
-            usage.add(call.usage)
-        if not call.ended:
+            usage.add(answer.usage)
+        if not answer.ended:
             raise _unavailable("The model's answer ended too early.")
+
+    async def _ask(self, request: ModelRequest) -> httpx2.Response:
+        """Send the request; raises `APIError`."""
+        body = {
+            "model": self.name,
+            "max_tokens": self.max_output_tokens,
+            "messages": request.messages,
+            "system": request.system,
+            "tools": request.tools,
+            "stream": True,
+        }
+        # Not `messages.create`: it walks through the whole request, and builds an object for each event of the answer.
+        response: Any = await self._client.post(
+            "/v1/messages",
+            content=_write_json(body),
+            cast_to=httpx2.Response,
+            options={"headers": {"Accept-Encoding": "identity"}},
+            stream=True,
+            stream_cls=AsyncStream[Any],
+        )
+        assert isinstance(response, httpx2.Response)
+        return response
 
     async def close(self) -> None:
         await self._client.close()
 
 
-class _Call:
-    """Reads the events of one answer."""
+def _connect_client() -> httpx2.AsyncClient:
+    # A transport of our own would silence the proxies of the environment: where there are some, the library's is used.
+    proxied = {"http", "https", "all"} & getproxies().keys()
+    return httpx2.AsyncClient(
+        transport=None if proxied else StreamingTransport(),
+        # By default the library's pool ends at 100 connections; a reply holds one for its whole length.
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+        timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        follow_redirects=True,
+    )
 
-    def __init__(self) -> None:
+
+def _write_json(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        # It writes no deeper than 254 levels; the parameters of a tool call may be nested as deep as that.
+        return json.dumps(value).encode()
+
+
+async def _feed(response: httpx2.Response, answer: "_Answer") -> AsyncIterator[None]:
+    """Let the answer take the body as it comes; gives control whenever it holds events."""
+    body = response.extensions.get("answer_body")
+    if body is None or "content-encoding" in response.headers:
+        async for piece in response.aiter_bytes():
+            answer.take(piece)
+            yield
+    else:
+        while await body.feed(answer.take):
+            yield
+
+
+class _Answer:
+    """One answer: its text is told as soon as it comes, its events wait until they are read."""
+
+    def __init__(self, tell: TellPiece) -> None:
         self.usage = Usage()
         self.ended = False
+        self._tell = tell
+        self._decoder = EventDecoder()
+        #: What has come and was not told or read; None stands for an event that is no JSON.
+        self._waiting: deque[Any] = deque()
         self._reason = ""
         self._block: Any = None
         self._raw: list[str] = []
         self._signature = ""
 
-    def read(self, event: Any) -> tuple[ModelEvent, ...]:
-        match event.type:
+    def take(self, piece: bytes) -> bool:
+        """Take a piece of the body; gives whether no event waits."""
+        self._waiting += [_parse(name, data) for name, data in self._decoder.decode(piece)]
+        self._tell_text()
+        return not self._waiting
+
+    def read_events(self, response: httpx2.Response) -> Iterator[ModelEvent]:
+        """The events that wait, with the text between them told. Raises `APIStatusError`, `ModelError`."""
+        while self._waiting:
+            event = self._waiting.popleft()
+            try:
+                read = self._read(event, response)
+            except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+                # Nothing has checked it: a malformed event fails where it is used.
+                raise _unavailable("The model's answer could not be read.") from error
+            if read is not None:
+                yield read
+            self._tell_text()
+
+    def _tell_text(self) -> None:
+        """Tell the text at the head of what waits, that of one kind at once."""
+        waiting = self._waiting
+        while waiting and (found := _find_text(waiting[0])):
+            waiting.popleft()
+            kind, text = found
+            while waiting and (found := _find_text(waiting[0])) and found[0] is kind:
+                waiting.popleft()
+                text += found[1]
+            self._tell(kind(text))
+
+    def _read(self, event: Any, response: httpx2.Response) -> ModelEvent | None:
+        match event["type"]:
             case "content_block_delta":
-                return self._read_delta(event.delta)
+                self._read_delta(event["delta"])
             case "content_block_start":
-                self._block, self._raw, self._signature = event.content_block, [], ""
+                self._block, self._raw, self._signature = event["content_block"], [], ""
             case "content_block_stop":
-                return (self._end_block(),)
+                return self._end_block()
             case "message_start":
-                self._count(event.message.usage)
-                return (ModelStarted(event.message.model),)
+                self._count(event["message"]["usage"])
+                return ModelStarted(event["message"]["model"])
             case "message_delta":
-                self._reason = event.delta.stop_reason or ""
-                self._count(event.usage)
+                self._reason = event["delta"]["stop_reason"] or ""
+                self._count(event["usage"])
             case "message_stop":
                 self.ended = True
-                return (ModelEnded(self._reason),)
-        return ()
+                return ModelEnded(self._reason)
+            case "error":
+                body = event.get("body", event)
+                raise APIStatusError(str(body), response=response, body=body)
+        return None
 
-    def _read_delta(self, delta: Any) -> tuple[ModelEvent, ...]:
-        match delta.type:
-            case "text_delta":
-                return (TextPiece(delta.text),)
-            case "thinking_delta":
-                return (ReasoningPiece(delta.thinking),)
+    def _read_delta(self, delta: Any) -> None:
+        match delta["type"]:
             case "input_json_delta":
-                self._raw.append(delta.partial_json)
+                self._raw.append(delta["partial_json"])
             case "signature_delta":
-                self._signature += delta.signature
-        return ()
+                self._signature += delta["signature"]
 
     def _end_block(self) -> ModelEvent:
         block, self._block = self._block, None
-        match block.type:
+        match block["type"]:
             case "tool_use":
-                return ToolUse(block.id, block.name, "".join(self._raw))
+                return ToolUse(block["id"], block["name"], "".join(self._raw))
             case "redacted_thinking":
-                return BlockEnded(redacted=block.data)
+                return BlockEnded(redacted=block["data"])
             case _:
                 return BlockEnded(signature=self._signature)
 
@@ -137,8 +220,37 @@ class _Call:
         self.usage.cache_write_tokens = _latest(usage, "cache_creation_input_tokens", self.usage.cache_write_tokens)
 
 
+def _parse(name: bytes, data: bytes) -> Any:
+    """The event as JSON; None where it is none, which whoever reads it will find."""
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        event = _parse_with_care(data) if data and name != b"ping" else IGNORED
+    return event if name != b"error" else {"type": "error", "body": event}
+
+
+def _parse_with_care(data: bytes) -> Any:
+    try:
+        # Only this one reads half of a surrogate pair, which a token may end with.
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_text(event: Any) -> tuple[type[Piece], str] | None:
+    """The text or reasoning of an event that has nothing else."""
+    try:
+        if event["type"] == "content_block_delta":
+            kind, key = PIECES[event["delta"]["type"]]
+            text = event["delta"][key]
+            return (kind, text) if isinstance(text, str) else None
+    except (LookupError, TypeError):
+        pass
+    return None
+
+
 def _latest(usage: Any, name: str, before: int) -> int:
-    value = getattr(usage, name, None)
+    value = usage.get(name)
     return before if value is None else int(value)
 
 

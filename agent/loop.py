@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from agent.draft import Draft
 from agent.history import continue_history
@@ -17,7 +17,7 @@ from agent.model import (
     ModelError,
     ModelRequest,
     ModelStarted,
-    ReasoningPiece,
+    Piece,
     TextPiece,
     ToolUse,
 )
@@ -74,7 +74,9 @@ class Checkpoint:
     """The draft has reached a state worth saving: before its tools run, and after."""
 
 
-AgentEvent = TextAdded | ReasoningAdded | PartAdded | CallStarted | CallParked | CallEnded | Checkpoint
+AgentEvent = PartAdded | CallStarted | CallParked | CallEnded | Checkpoint
+#: Is told what is said when it comes, between two events, outside of any task.
+TellText: TypeAlias = Callable[[TextAdded | ReasoningAdded], None]
 
 
 async def think(
@@ -83,12 +85,14 @@ async def think(
     system: Sequence[Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
     draft: Draft,
+    tell: TellText,
     *,
     max_steps: int,
 ) -> AsyncGenerator[AgentEvent]:
-    """Write `draft` on, telling each change, until the model is done or the user must agree to a call.
+    """Write `draft` on, giving each change, until the model is done or the user must agree to a call.
 
-    Raises `ModelError`; what was written until then stays in the draft.
+    What is said goes to `tell`. Raises `ModelError`, and what `tell` raises; what was written until then stays in
+    the draft.
     """
     definitions = [_definition(tool) for tool in tools]
     asking = {tool.name for tool in tools if tool.needs_approval}
@@ -104,7 +108,7 @@ async def think(
             if draft.step >= max_steps:
                 raise ModelError("STEP_LIMIT", f"The reply took more than {max_steps} steps.", retryable=True)
             request = ModelRequest(continue_history(history, draft.parts), system, definitions)
-            async with aclosing(_write_step(model, request, draft)) as events:
+            async with aclosing(_write_step(model, request, draft, tell)) as events:
                 async for event in events:
                     yield event
             if not draft.open_calls():
@@ -140,19 +144,18 @@ def _interrupt_calls(tools: Sequence[Tool], draft: Draft) -> list[CallEnded]:
     ]
 
 
-async def _write_step(model: Model, request: ModelRequest, draft: Draft) -> AsyncGenerator[AgentEvent]:
+async def _write_step(model: Model, request: ModelRequest, draft: Draft, tell: TellText) -> AsyncGenerator[AgentEvent]:
     """One call of the model, made again while nothing of it has been shown."""
+    shown = len(draft.parts)
     for wait in _waits():
-        written = False
         try:
-            async with aclosing(_call_model(model, request, draft)) as events:
+            async with aclosing(_call_model(model, request, draft, tell)) as events:
                 async for event in events:
-                    written = True
                     yield event
             return
         except ModelError as error:
             draft.close()
-            if written or not error.retryable or wait is None:
+            if len(draft.parts) > shown or not error.retryable or wait is None:
                 raise
             logger.warning("the model failed, trying again: %s (%s)", error.message, error.__cause__)
             await asyncio.sleep(max(wait, min(error.retry_after or 0, LONGEST_WAIT)))
@@ -164,18 +167,20 @@ def _waits() -> list[float | None]:
     return [*spread, None]
 
 
-async def _call_model(model: Model, request: ModelRequest, draft: Draft) -> AsyncGenerator[AgentEvent]:
-    async with aclosing(model.stream(request, draft.usage)) as pieces:  # type: ignore[type-var]
-        async for piece in pieces:
-            match piece:
-                case TextPiece(text):
-                    part, whole = draft.add(TextPart, text)
-                    if whole:
-                        yield TextAdded(part, whole)
-                case ReasoningPiece(text):
-                    part, whole = draft.add(ReasoningPart, text)
-                    if whole:
-                        yield ReasoningAdded(part, whole)
+async def _call_model(model: Model, request: ModelRequest, draft: Draft, tell: TellText) -> AsyncGenerator[AgentEvent]:
+    def write(piece: Piece) -> None:
+        if isinstance(piece, TextPiece):
+            part, whole = draft.add(TextPart, piece.text)
+            if whole:
+                tell(TextAdded(part, whole))
+        else:
+            part, whole = draft.add(ReasoningPart, piece.text)
+            if whole:
+                tell(ReasoningAdded(part, whole))
+
+    async with aclosing(model.stream(request, draft.usage, write)) as events:  # type: ignore[type-var]
+        async for event in events:
+            match event:
                 case BlockEnded(signature, redacted):
                     if draft.close(signature, redacted):
                         yield PartAdded(len(draft.parts) - 1)

@@ -1,8 +1,8 @@
 """What the loop asks of a model, and what it gets back."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 ErrorCode = Literal[
     "MODEL_UNAVAILABLE",
@@ -99,16 +99,20 @@ class ModelEnded:
     reason: str
 
 
-ModelEvent = ModelStarted | TextPiece | ReasoningPiece | BlockEnded | ToolUse | ModelEnded
+Piece = TextPiece | ReasoningPiece
+ModelEvent = ModelStarted | BlockEnded | ToolUse | ModelEnded
+#: Is given a piece of text or reasoning right when it has come, between two events, outside of any task.
+TellPiece: TypeAlias = Callable[[Piece], None]
 
 
 class Model(Protocol):
     """Something that answers a request piece by piece."""
 
-    def stream(self, request: ModelRequest, usage: Usage) -> AsyncIterator[ModelEvent]:
-        """The pieces of the answer as they come, `ModelEnded` last.
+    def stream(self, request: ModelRequest, usage: Usage, tell: TellPiece) -> AsyncIterator[ModelEvent]:
+        """The events of the answer as they come, `ModelEnded` last; its text and reasoning go to `tell`.
 
-        Adds to `usage` whatever the call cost, also when it fails. Raises `ModelError`. Closing the iterator
-        closes the connection to the model.
+        All is told in its order: nothing that comes after an event before the next one is asked for. Adds to `usage`
+        whatever the call cost, also when it fails. Raises `ModelError`, and what `tell` raises. Closing the
+        iterator closes the connection to the model.
         """
         ...

@@ -1,6 +1,6 @@
 """Naming a conversation after its first exchange."""
 
-from agent.model import Model, ModelRequest, TextPiece, Usage
+from agent.model import Model, ModelRequest, Piece, TextPiece, Usage
 from agent.text import clean
 
 TITLE_PROMPT = (
@@ -18,6 +18,13 @@ async def write_title(model: Model, question: str, answer: str, usage: Usage) ->
         messages=[{"role": "user", "content": [{"type": "text", "text": exchange}]}],
         system=[{"type": "text", "text": TITLE_PROMPT}],
     )
-    pieces = [piece.text async for piece in model.stream(request, usage) if isinstance(piece, TextPiece)]
+    pieces: list[str] = []
+
+    def write(piece: Piece) -> None:
+        if isinstance(piece, TextPiece):
+            pieces.append(piece.text)
+
+    async for _ in model.stream(request, usage, write):
+        pass
     title = " ".join(clean("".join(pieces)).split()).strip("\"'“”«»„# ")
     return title[:LONGEST_TITLE].rstrip(".") or None

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Uuid, bindparam, column, text
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
+from sqlalchemy import text
 
 from persistence.pages import Page, Window
+from persistence.statements import Executor, columns, fetch, new_row
 from persistence.tables import Message
 
 
@@ -50,9 +48,9 @@ PLACES_ABOVE = text("""
 """)
 
 
-async def find_places_above(session: AsyncSession, conversation_id: UUID, message_id: UUID) -> list[Place]:
+async def find_places_above(executor: Executor, conversation_id: UUID, message_id: UUID) -> list[Place]:
     """The message, its jump, that one's jump and so on, as far as `place_below` looks; empty if not there."""
-    rows = await session.execute(PLACES_ABOVE, {"id": message_id, "conversation_id": conversation_id})
+    rows = await fetch(executor, PLACES_ABOVE, {"id": message_id, "conversation_id": conversation_id})
     return [Place(*row) for row in rows]
 
 
@@ -68,8 +66,7 @@ def place_below(above: Sequence[Place], message_id: UUID) -> Place:
     return Place(message_id, parent.depth + 1, parent.id, parent.depth)
 
 
-WALK = (
-    text("""
+WALK = text(f"""
     with recursive asked as (
         select * from unnest(
             cast(:conversation_ids as uuid[]), cast(:leaf_ids as uuid[]), cast(:limits as integer[]),
@@ -102,30 +99,20 @@ WALK = (
             when walk.depth > walk.high and walk.jump_depth >= walk.high then walk.jump_id else walk.parent_id end
         where walk.depth > walk.low
     )
-    select key, id, leaf_depth from walk where depth <= high
-    """)
-    .bindparams(
-        bindparam("conversation_ids", type_=ARRAY(Uuid)),
-        bindparam("leaf_ids", type_=ARRAY(Uuid)),
-    )
-    .columns(column("key", Integer), column("id", Uuid), column("leaf_depth", Integer))
-    .subquery("walk")
-)
+    select {columns(Message, "message.")}, walk.key, walk.leaf_depth
+    from walk join message on message.id = walk.id where walk.depth <= walk.high
+    order by walk.key, message.depth
+""")  # noqa: S608 - a constant
 
 
 async def fetch_branches(
-    session: AsyncSession, owner_id: str, asked: Sequence[tuple[Branch, Window]]
+    executor: Executor, owner_id: str, asked: Sequence[tuple[Branch, Window]]
 ) -> list[Page[Message]]:
     """A page of each branch, oldest first, all in one statement; a window's keys are depths.
 
     A branch that the owner does not have, or that is not there, gives an empty page.
     """
     windows = [window for _, window in asked]
-    query = (
-        select(Message, WALK.c.key, WALK.c.leaf_depth)
-        .join(WALK, WALK.c.id == col(Message.id))
-        .order_by(WALK.c.key, col(Message.depth))
-    )
     parameters: dict[str, Any] = {
         "owner_id": owner_id,
         "conversation_ids": [branch.conversation_id for branch, _ in asked],
@@ -137,8 +124,8 @@ async def fetch_branches(
     }
     found: list[list[Message]] = [[] for _ in asked]
     leaf_depths: dict[int, int] = {}
-    for message, key, leaf_depth in await session.execute(query, parameters):
-        found[key - 1].append(message)
+    for *values, key, leaf_depth in await fetch(executor, WALK, parameters):
+        found[key - 1].append(new_row(Message, zip(Message.model_fields, values, strict=True)))
         leaf_depths[key - 1] = leaf_depth
     return [
         Page(

@@ -4,42 +4,46 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, and_, case, func, literal, text
-from sqlalchemy import select as select_columns
+from sqlalchemy import BigInteger, and_, case, literal, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from persistence.identifiers import new_id
 from persistence.pages import Page, Window, fetch_page
+from persistence.statements import Executor, columns, fetch_rows
 from persistence.tables import Conversation, Message
 
-CONVERSATION_SEARCH = Conversation.metadata.tables["conversation"].c.search
-MESSAGE_SEARCH = Message.metadata.tables["message"].c.search
+INSERT_CONVERSATION = text(f"""
+    insert into conversation (id, owner_id, title) values (:id, :owner_id, :title) returning {columns(Conversation)}
+""")  # noqa: S608 - a constant
 
 
-async def insert_conversation(session: AsyncSession, owner_id: str, title: str | None) -> Conversation:
-    conversation = Conversation(owner_id=owner_id, title=title)
-    session.add(conversation)
-    await session.flush()
-    await session.refresh(conversation)
+async def insert_conversation(executor: Executor, owner_id: str, title: str | None) -> Conversation:
+    parameters = {"id": new_id(), "owner_id": owner_id, "title": title}
+    [conversation] = await fetch_rows(executor, Conversation, INSERT_CONVERSATION, parameters)
     return conversation
 
 
-async def find_owned_conversations(
-    session: AsyncSession, owner_id: str, ids: Collection[UUID]
-) -> Sequence[Conversation]:
+FIND_CONVERSATIONS = text(f"""
+    select {columns(Conversation)} from conversation where owner_id = :owner_id and id = any(:ids)
+""")  # noqa: S608 - a constant
+
+
+async def find_owned_conversations(executor: Executor, owner_id: str, ids: Collection[UUID]) -> Sequence[Conversation]:
     """Those of `ids` that the owner has, in no order."""
-    query = select(Conversation).where(Conversation.owner_id == owner_id, col(Conversation.id).in_(ids))
-    return (await session.scalars(query)).all()
+    return await fetch_rows(executor, Conversation, FIND_CONVERSATIONS, {"owner_id": owner_id, "ids": list(ids)})
 
 
-async def lock_owned_conversation(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Conversation | None:
+LOCK_CONVERSATION = text(f"""
+    select {columns(Conversation)} from conversation where owner_id = :owner_id and id = :id for update
+""")  # noqa: S608 - a constant
+
+
+async def lock_owned_conversation(executor: Executor, owner_id: str, conversation_id: UUID) -> Conversation | None:
     """The conversation, which no other transaction changes until this one ends."""
-    query = (
-        select(Conversation)
-        .where(Conversation.owner_id == owner_id, Conversation.id == conversation_id)
-        .with_for_update()
-    )
-    return (await session.scalars(query)).one_or_none()
+    parameters = {"owner_id": owner_id, "id": conversation_id}
+    rows = await fetch_rows(executor, Conversation, LOCK_CONVERSATION, parameters)
+    return rows[0] if rows else None
 
 
 async def find_changes(
@@ -72,21 +76,23 @@ async def find_changes(
     return (rows[0][0], [row[1] for row in rows if row[1] is not None]) if rows else None
 
 
+FOUND = """id in (
+    select id from conversation where search @@ search_query(:owner_id, :search)
+    union select conversation_id from message where search @@ search_query(:owner_id, :search)
+)"""
+
+
 async def list_conversations(
-    session: AsyncSession, owner_id: str, window: Window, *, archived: bool, search: str | None
+    executor: Executor, owner_id: str, window: Window, *, archived: bool, search: str | None
 ) -> Page[Conversation]:
     """Newest activity first; with `search`, those in which title or a message has its words."""
-    query = select(Conversation).where(
-        Conversation.owner_id == owner_id,
-        col(Conversation.archived_at).is_not(None) if archived else col(Conversation.archived_at).is_(None),
-    )
+    condition = f"owner_id = :owner_id and archived_at is {'not null' if archived else 'null'}"
+    parameters = {"owner_id": owner_id}
     if search is not None:
-        question = func.search_query(owner_id, search)
-        titled = select_columns(col(Conversation.id)).where(CONVERSATION_SEARCH.op("@@")(question))
-        spoken = select_columns(col(Message.conversation_id)).where(MESSAGE_SEARCH.op("@@")(question))
-        query = query.where(col(Conversation.id).in_(titled.union(spoken)))
-    key = (col(Conversation.updated_at), col(Conversation.id))
-    return await fetch_page(session, query, window, key, descending=True)
+        condition += f" and {FOUND}"
+        parameters["search"] = search
+    key = ("updated_at", "id")
+    return await fetch_page(executor, Conversation, condition, parameters, window, key, descending=True)
 
 
 UPDATE_CONVERSATION = text("""

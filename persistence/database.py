@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, PoolProxiedConnection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
@@ -19,7 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 #: Seconds that closing the connections may take.
 CLOSE_SECONDS = 3.0
 #: What SQLAlchemy raises while PostgreSQL cannot be reached.
-UNREACHABLE = (OSError, InterfaceError, OperationalError, TimeoutError, PoolTimeoutError)
+UNREACHABLE = (OSError, asyncpg.InterfaceError, InterfaceError, OperationalError, TimeoutError, PoolTimeoutError)
+#: What a statement of the driver's raises that would store something twice.
+UniqueViolation = asyncpg.UniqueViolationError
 
 
 def _to_json(value: Any) -> str:
@@ -39,6 +42,9 @@ class Database:
             json_deserializer=orjson.loads,
             connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10, "command_timeout": 30},
         )
+        # The pool takes as long to lend a connection as the driver does for a statement.
+        self._kept: list[PoolProxiedConnection] = []
+        self._most_kept = pool_size // 2
         # One statement needs no BEGIN and COMMIT around it.
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -63,6 +69,45 @@ class Database:
         ):
             yield session
 
+    @asynccontextmanager
+    async def driver(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+        """As `connection`, without any layer above the driver: for the hottest statements."""
+        pooled = self._kept.pop() if self._kept else await self.engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        while connection.is_closed():
+            # It was kept since before PostgreSQL went away.
+            pooled.invalidate()
+            pooled.close()
+            pooled = self._kept.pop() if self._kept else await self.engine.raw_connection()
+            connection = pooled.driver_connection
+        try:
+            yield connection
+        except BaseException as error:
+            # Of a statement that was cancelled nobody knows how far it came.
+            if not isinstance(error, Exception):
+                connection.terminate()
+            raise
+        finally:
+            self._give_back(pooled)
+
+    def _give_back(self, pooled: PoolProxiedConnection) -> None:
+        """Keep a connection for the next user of the driver, or let the pool have it: somebody may wait there."""
+        connection: Any = pooled.driver_connection
+        pool: Any = self.engine.pool
+        if connection.is_closed():
+            pooled.invalidate()
+            pooled.close()
+        elif len(self._kept) < self._most_kept and pool.checkedout() < pool.size():
+            self._kept.append(pooled)
+        else:
+            pooled.close()
+
+    @asynccontextmanager
+    async def driver_transaction(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+        """As `transaction`, without any layer above the driver."""
+        async with self.driver() as connection, connection.transaction():
+            yield connection
+
     async def ping(self) -> None:
         """Raise what `is_unreachable` knows where PostgreSQL does not answer."""
         async with self.connection() as connection:
@@ -83,6 +128,8 @@ class Database:
 
     async def close(self) -> None:
         """Say goodbye to PostgreSQL, unless it does not listen: its end must not hold up ours."""
+        while self._kept:
+            self._kept.pop().close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.engine.dispose()

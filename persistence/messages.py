@@ -5,73 +5,101 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, bindparam, column, text
+from sqlalchemy import JSON, DateTime, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
+from sqlmodel import select
 
 from persistence.branches import Place
+from persistence.statements import Executor, columns, fetch, fetch_rows, new_row, set_values
 from persistence.tables import Conversation, Message
 
+FIND_MESSAGES = text(f"""
+    select {columns(Message)} from message where owner_id = :owner_id and id = any(:ids)
+""")  # noqa: S608 - a constant
 
-async def find_owned_messages(session: AsyncSession, owner_id: str, ids: Collection[UUID]) -> Sequence[Message]:
+
+async def find_owned_messages(executor: Executor, owner_id: str, ids: Collection[UUID]) -> Sequence[Message]:
     """Those of `ids` that the owner has, in no order."""
-    query = select(Message).where(Message.owner_id == owner_id, col(Message.id).in_(ids))
-    return (await session.scalars(query)).all()
+    return await fetch_rows(executor, Message, FIND_MESSAGES, {"owner_id": owner_id, "ids": list(ids)})
 
 
-SIBLING_GROUP = Message.metadata.tables["message"].c.sibling_group
+FIND_SIBLINGS = text(f"""
+    select {columns(Message)} from message where owner_id = :owner_id and sibling_group = any(:groups)
+    order by created_at, id
+""")  # noqa: S608 - a constant
 
 
-async def find_owned_siblings(session: AsyncSession, owner_id: str, groups: Collection[UUID]) -> Sequence[Message]:
+async def find_owned_siblings(executor: Executor, owner_id: str, groups: Collection[UUID]) -> Sequence[Message]:
     """Messages with the same parent, oldest first; a group is a parent's id, or the conversation's for a first."""
-    query = (
-        select(Message)
-        .where(Message.owner_id == owner_id, SIBLING_GROUP.in_(groups))
-        .order_by(col(Message.created_at), col(Message.id))
-    )
-    return (await session.scalars(query)).all()
+    return await fetch_rows(executor, Message, FIND_SIBLINGS, {"owner_id": owner_id, "groups": list(groups)})
 
 
-async def find_keyed_reply(session: AsyncSession, owner_id: str, key: str) -> Message | None:
+FIND_KEYED_REPLY = text(f"""
+    select {columns(Message)} from message where owner_id = :owner_id and idempotency_key = :key
+""")  # noqa: S608 - a constant
+
+
+async def find_keyed_reply(executor: Executor, owner_id: str, key: str) -> Message | None:
     """The reply that the owner's mutation with this idempotency key asked for."""
-    query = select(Message).where(Message.owner_id == owner_id, Message.idempotency_key == key)
-    return (await session.scalars(query)).one_or_none()
+    rows = await fetch_rows(executor, Message, FIND_KEYED_REPLY, {"owner_id": owner_id, "key": key})
+    return rows[0] if rows else None
+
+
+#: A message of which nothing is known yet but where it stands.
+_BLANK: dict[str, Any] = {
+    "attempt": 0,
+    "error_code": None,
+    "error_message": None,
+    "error_retryable": None,
+    "model": None,
+    "input_tokens": None,
+    "output_tokens": None,
+    "cache_read_tokens": None,
+    "cache_write_tokens": None,
+    "rating": None,
+    "rating_comment": None,
+    "idempotency_key": None,
+    "added_revision": 0,
+    "changed_revision": 0,
+    "created_at": None,
+    "finished_at": None,
+}
+
+
+def _place(conversation: Conversation, place: Place, parent_id: UUID | None, **values: Any) -> Message:
+    row = {
+        **_BLANK,
+        "restarts": [],
+        "id": place.id,
+        "conversation_id": conversation.id,
+        "owner_id": conversation.owner_id,
+        "parent_id": parent_id,
+        "depth": place.depth,
+        "jump_id": place.jump_id,
+        "jump_depth": place.jump_depth,
+        **values,
+    }
+    return new_row(Message, row)
 
 
 def question(conversation: Conversation, place: Place, parent_id: UUID | None, text: str) -> Message:
     """A user's message, not yet stored."""
-    return Message(
-        id=place.id,
-        conversation_id=conversation.id,
-        owner_id=conversation.owner_id,
-        parent_id=parent_id,
-        depth=place.depth,
-        jump_id=place.jump_id,
-        jump_depth=place.jump_depth,
-        role="USER",
-        status="COMPLETE",
-        parts=[{"type": "text", "text": text}],
-    )
+    parts = [{"type": "text", "text": text}]
+    return _place(conversation, place, parent_id, role="USER", status="COMPLETE", parts=parts)
 
 
 def reply(conversation: Conversation, place: Place, parent_id: UUID, key: str | None) -> Message:
     """A reply that is still to be written, not yet stored."""
-    return Message(
-        id=place.id,
-        conversation_id=conversation.id,
-        owner_id=conversation.owner_id,
-        parent_id=parent_id,
-        depth=place.depth,
-        jump_id=place.jump_id,
-        jump_depth=place.jump_depth,
-        role="ASSISTANT",
-        status="QUEUED",
-        parts=[],
-        idempotency_key=key,
-    )
+    return _place(conversation, place, parent_id, role="ASSISTANT", status="QUEUED", parts=[], idempotency_key=key)
 
 
 _PLACED = "id, conversation_id, owner_id, parent_id, depth, jump_id, jump_depth, role, status, parts"
+_PLACED_COLUMNS = _PLACED.split(", ")
+
+
+def _placed(message: Message, **more: Any) -> dict[str, Any]:
+    return {**{name: getattr(message, name) for name in _PLACED_COLUMNS}, **more}
+
 
 # The clock, not the time at which the transaction began: it may have waited for the conversation's lock since.
 INSERT_QUESTION = text(f"""
@@ -82,17 +110,17 @@ INSERT_QUESTION = text(f"""
 """).bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - a constant
 
 
-async def insert_question(session: AsyncSession, conversation: Conversation, message: Message) -> None:
+async def insert_question(executor: Executor, conversation: Conversation, message: Message) -> None:
     """Store a question; the conversation must be locked, and `insert_reply` must follow."""
-    conversation.revision += 1
-    parameters = message.model_dump(include=set(_PLACED.split(", ")))
-    parameters |= {"text": message.parts[0]["text"], "revision": conversation.revision}
-    message.created_at, message.finished_at = (await session.execute(INSERT_QUESTION, parameters)).one()
+    revision = conversation.revision + 1
+    parameters = _placed(message, text=message.parts[0]["text"], revision=revision)
+    [(created_at, finished_at)] = await fetch(executor, INSERT_QUESTION, parameters)
+    set_values(message, created_at=created_at, finished_at=finished_at)
+    set_values(conversation, revision=revision)
 
 
 # The reply, its run, and the conversation's mark of both, in one round trip.
-INSERT_REPLY = (
-    text(f"""
+INSERT_REPLY = text(f"""
     with reply as (
         insert into message ({_PLACED}, idempotency_key, added_revision, changed_revision, created_at)
         values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status,
@@ -104,25 +132,19 @@ INSERT_REPLY = (
     update conversation set newest_message_id = :id, updated_at = clock_timestamp(), revision = :revision
     from reply where conversation.id = :conversation_id
     returning reply.created_at, conversation.updated_at
-""")  # noqa: S608 - a constant
-    .bindparams(bindparam("parts", type_=JSON))
-    .columns(column("created_at", DateTime(timezone=True)), column("updated_at", DateTime(timezone=True)))
-)
+""").bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - a constant
 
 
-async def insert_reply(
-    session: AsyncSession, conversation: Conversation, message: Message, after_id: UUID | None
-) -> None:
+async def insert_reply(executor: Executor, conversation: Conversation, message: Message, after_id: UUID | None) -> None:
     """Store a reply with its run, which begins when the reply `after_id` is written.
 
     The conversation must be locked: its revision is counted here.
     """
-    conversation.revision += 1
-    parameters = message.model_dump(include={*_PLACED.split(", "), "idempotency_key"})
-    parameters |= {"after_id": after_id, "revision": conversation.revision}
-    row = (await session.execute(INSERT_REPLY, parameters)).one()
-    message.created_at, conversation.updated_at = row
-    conversation.newest_message_id = message.id
+    revision = conversation.revision + 1
+    parameters = _placed(message, idempotency_key=message.idempotency_key, after_id=after_id, revision=revision)
+    [(created_at, updated_at)] = await fetch(executor, INSERT_REPLY, parameters)
+    set_values(message, created_at=created_at)
+    set_values(conversation, revision=revision, updated_at=updated_at, newest_message_id=message.id)
 
 
 RATE_MESSAGE = text("""
@@ -165,9 +187,9 @@ SUM_TODAY = text("""
 """)
 
 
-async def sum_today(session: AsyncSession, owner_id: str) -> tuple[int, datetime]:
+async def sum_today(executor: Executor, owner_id: str) -> tuple[int, datetime]:
     """Tokens of every kind since the UTC day began, and the time by the database's clock, which tells the day."""
-    row: Any = (await session.execute(SUM_TODAY, {"owner_id": owner_id})).one()
+    [row] = await fetch(executor, SUM_TODAY, {"owner_id": owner_id})
     return int(row[0]), row[1]
 
 

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Integer, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from persistence.statements import Executor, fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class ClaimedRun:
     #: How many attempts have failed before it.
     failures: int
     cancel_requested: bool
+    #: Whether more were free at that time than were taken.
+    left_others: bool = False
+    #: All that stands before the reply, as it is saved, where that is one question and no attempt has been before.
+    question: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,17 @@ CLAIM_RUNS = text("""
     update message set status = 'STREAMING', attempt = claimed.attempt, changed_revision = told.revision
     from claimed, told where message.id = claimed.message_id and told.id = message.conversation_id
     returning message.id, message.conversation_id, message.owner_id,
-        claimed.attempt, claimed.failures, claimed.cancel_requested
+        claimed.attempt, claimed.failures, claimed.cancel_requested,
+        (select count(*) from free) > (select count(*) from claimed),
+        case when message.depth = 1 and claimed.attempt = 1 then
+            (select parts from message question where question.id = message.parent_id)
+        end
 """)
 
 
-async def claim_runs(connection: AsyncConnection, limit: int, lease: float) -> list[ClaimedRun]:
+async def claim_runs(executor: Executor, limit: int, lease: float) -> list[ClaimedRun]:
     """Take up to `limit` runs that nobody holds, for `lease` seconds."""
-    rows = await connection.execute(CLAIM_RUNS, {"limit": limit, "lease": lease})
+    rows = await fetch(executor, CLAIM_RUNS, {"limit": limit, "lease": lease})
     return [ClaimedRun(*row) for row in rows]
 
 
@@ -124,14 +133,14 @@ EXTEND_LEASES = text("""
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("attempts", type_=ARRAY(Integer)))
 
 
-async def extend_leases(connection: AsyncConnection, held: Sequence[tuple[UUID, int]], lease: float) -> list[HeldRun]:
+async def extend_leases(executor: Executor, held: Sequence[tuple[UUID, int]], lease: float) -> list[HeldRun]:
     """Renew the leases of (message id, attempt) pairs; one that does not come back is lost."""
     parameters = {
         "ids": [message_id for message_id, _ in held],
         "attempts": [attempt for _, attempt in held],
         "lease": lease,
     }
-    return [HeldRun(*row) for row in await connection.execute(EXTEND_LEASES, parameters)]
+    return [HeldRun(*row) for row in await fetch(executor, EXTEND_LEASES, parameters)]
 
 
 # A lease that ends now: any node may claim the run at once.
@@ -140,8 +149,8 @@ RELEASE_RUN = text("""
 """)
 
 
-async def release_run(connection: AsyncConnection, run: ClaimedRun) -> None:
-    await connection.execute(RELEASE_RUN, {"id": run.message_id, "attempt": run.attempt})
+async def release_run(executor: Executor, run: ClaimedRun) -> None:
+    await fetch(executor, RELEASE_RUN, {"id": run.message_id, "attempt": run.attempt})
 
 
 LOCK_CONVERSATION_OF = text("""
@@ -156,20 +165,20 @@ LOCK_RUN = text("""
 """)
 
 
-async def lock_owned_run(connection: AsyncConnection, owner_id: str, message_id: UUID) -> WaitingRun | None:
+async def lock_owned_run(executor: Executor, owner_id: str, message_id: UUID) -> WaitingRun | None:
     """The run of the owner's reply, which nobody changes until this transaction ends; None where it has none."""
     parameters = {"id": message_id, "owner_id": owner_id}
-    await connection.execute(LOCK_CONVERSATION_OF, parameters)
-    row = (await connection.execute(LOCK_RUN, parameters)).one_or_none()
-    return None if row is None else WaitingRun(*row)
+    await fetch(executor, LOCK_CONVERSATION_OF, parameters)
+    rows = await fetch(executor, LOCK_RUN, parameters)
+    return WaitingRun(*rows[0]) if rows else None
 
 
 REQUEST_CANCEL = text("update run set cancel_requested = true where message_id = :id")
 
 
-async def request_cancel(connection: AsyncConnection, message_id: UUID) -> None:
+async def request_cancel(executor: Executor, message_id: UUID) -> None:
     """Ask the runner of a locked run to end it."""
-    await connection.execute(REQUEST_CANCEL, {"id": message_id})
+    await fetch(executor, REQUEST_CANCEL, {"id": message_id})
 
 
 # What waited for it now waits for what it waited for.
@@ -188,9 +197,9 @@ STOP_IDLE = text("""
 """)
 
 
-async def stop_idle(connection: AsyncConnection, message_id: UUID) -> None:
+async def stop_idle(executor: Executor, message_id: UUID) -> None:
     """End a locked run that nobody has begun."""
-    await connection.execute(STOP_IDLE, {"id": message_id})
+    await fetch(executor, STOP_IDLE, {"id": message_id})
 
 
 # The run is locked first: a late runner waits for the one that took over, and then finds another attempt.
@@ -203,11 +212,12 @@ SAVE_STEP = text("""
         input_tokens = :input_tokens, output_tokens = :output_tokens,
         cache_read_tokens = :cache_read_tokens, cache_write_tokens = :cache_write_tokens
     from held where message.id = held.message_id
+    returning message.id
 """).bindparams(bindparam("parts", type_=JSON), bindparam("restarts", type_=ARRAY(Integer)))
 
 
 async def save_step(
-    connection: AsyncConnection,
+    executor: Executor,
     message_id: UUID,
     attempt: int,
     *,
@@ -225,7 +235,7 @@ async def save_step(
         "restarts": list(restarts),
         **usage,
     }
-    return bool((await connection.execute(SAVE_STEP, parameters)).rowcount)
+    return bool(await fetch(executor, SAVE_STEP, parameters))
 
 
 # One that was asked to stop meanwhile is claimed once more, to be ended.
@@ -248,11 +258,12 @@ PARK_RUN = text("""
         input_tokens = :input_tokens, output_tokens = :output_tokens,
         cache_read_tokens = :cache_read_tokens, cache_write_tokens = :cache_write_tokens
     from told where message.id = :id
+    returning message.id
 """).bindparams(bindparam("parts", type_=JSON))
 
 
 async def park_run(
-    connection: AsyncConnection,
+    executor: Executor,
     run: ClaimedRun,
     *,
     parts: list[dict[str, Any]],
@@ -268,7 +279,17 @@ async def park_run(
         "model": model,
         **usage,
     }
-    return bool((await connection.execute(PARK_RUN, parameters)).rowcount)
+    return bool(await fetch(executor, PARK_RUN, parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """What is to be done after a run that has ended."""
+
+    #: Whether its conversation wants a title.
+    untitled: bool
+    #: Whether a later message of its conversation may have waited for it.
+    followed: bool
 
 
 FINISH_REPLY = text("""
@@ -284,7 +305,7 @@ FINISH_REPLY = text("""
             cache_read_tokens = conversation.cache_read_tokens + :cache_read_tokens,
             cache_write_tokens = conversation.cache_write_tokens + :cache_write_tokens
         from ended where conversation.id = :conversation_id
-        returning revision, title is null as untitled
+        returning revision, title is null as untitled, newest_message_id is distinct from :id as followed
     ), saved as (
         update message set
             status = :status, parts = :parts, model = :model, finished_at = now(),
@@ -298,15 +319,12 @@ FINISH_REPLY = text("""
         insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
         select owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens from saved
     )
-    select untitled from told
+    select untitled, followed from told
 """).bindparams(bindparam("parts", type_=JSON))
 
 
-async def finish_reply(connection: AsyncConnection, run: ClaimedRun, end: FinishedReply) -> bool | None:
-    """Save a reply for good and end its run.
-
-    Tells whether its conversation wants a title; None if another attempt has taken over, or it was deleted.
-    """
+async def finish_reply(executor: Executor, run: ClaimedRun, end: FinishedReply) -> EndedRun | None:
+    """Save a reply for good and end its run; None if another attempt has taken over, or it was deleted."""
     parameters = {
         "id": run.message_id,
         "conversation_id": run.conversation_id,
@@ -320,8 +338,8 @@ async def finish_reply(connection: AsyncConnection, run: ClaimedRun, end: Finish
         "error_retryable": end.error_retryable,
         **end.usage,
     }
-    untitled: bool | None = (await connection.execute(FINISH_REPLY, parameters)).scalar_one_or_none()
-    return untitled
+    rows = await fetch(executor, FINISH_REPLY, parameters)
+    return EndedRun(*rows[0]) if rows else None
 
 
 RECORD_SPENDING = text("""
@@ -330,6 +348,6 @@ RECORD_SPENDING = text("""
 """)
 
 
-async def record_spending(connection: AsyncConnection, owner_id: str, usage: Mapping[str, int]) -> None:
+async def record_spending(executor: Executor, owner_id: str, usage: Mapping[str, int]) -> None:
     """Note tokens that were spent outside a reply."""
-    await connection.execute(RECORD_SPENDING, {"owner_id": owner_id, **usage})
+    await fetch(executor, RECORD_SPENDING, {"owner_id": owner_id, **usage})

@@ -19,6 +19,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
+from sqlalchemy.orm import configure_mappers
 from sqlmodel import Field, SQLModel
 
 from persistence.identifiers import new_id
@@ -185,3 +186,6 @@ _message.append_column(Column("sibling_group", Uuid, Computed("coalesce(parent_i
 _message.append_column(Column("search", TSVECTOR))
 Index("message_siblings", _message.c.sibling_group, _message.c.role, _message.c.created_at, _message.c.id)
 Index("message_search", _message.c.search, postgresql_using="gin")
+
+# Rows are made without the mapper's being asked first.
+configure_mappers()

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from persistence.pages import Page, Window, fetch_page
+from persistence.statements import Executor
 from persistence.tables import Task
 
 
@@ -25,12 +26,10 @@ async def find_owned_tasks(session: AsyncSession, owner_id: str, ids: Collection
     return (await session.scalars(select(Task).where(Task.owner_id == owner_id, col(Task.id).in_(ids)))).all()
 
 
-async def list_tasks(session: AsyncSession, owner_id: str, window: Window, *, done: bool | None) -> Page[Task]:
+async def list_tasks(executor: Executor, owner_id: str, window: Window, *, done: bool | None) -> Page[Task]:
     """Oldest first; with `done`, only those in that state."""
-    query = select(Task).where(Task.owner_id == owner_id)
-    if done is not None:
-        query = query.where(col(Task.done).is_(done))
-    return await fetch_page(session, query, window, (col(Task.created_at), col(Task.id)))
+    condition = "owner_id = :owner_id" + ("" if done is None else f" and done is {done}")
+    return await fetch_page(executor, Task, condition, {"owner_id": owner_id}, window, ("created_at", "id"))
 
 
 async def update_task(session: AsyncSession, owner_id: str, task_id: UUID, *, changes: dict[str, Any]) -> Task | None:

@@ -14,8 +14,8 @@ from resolvers.inputs import LONGEST_SEARCH, LONGEST_TITLE, check_optional_text,
 
 async def load_conversations(context: Context, ids: Sequence[UUID]) -> list[Conversation | None]:
     """The caller's conversations with these ids, in their order; None for what is not theirs."""
-    async with context.database.session() as session:
-        found = await conversations.find_owned_conversations(session, context.owner_id, ids)
+    async with context.database.driver() as driver:
+        found = await conversations.find_owned_conversations(driver, context.owner_id, ids)
     by_id = {conversation.id: conversation for conversation in found}
     return [by_id.get(id) for id in ids]
 
@@ -25,9 +25,9 @@ async def list_conversations(
 ) -> Page[Conversation]:
     """The caller's conversations, newest activity first."""
     check_optional_text("search", search, LONGEST_SEARCH)
-    async with context.database.session() as session:
+    async with context.database.driver() as driver:
         return await conversations.list_conversations(
-            session, context.owner_id, window, archived=archived, search=search
+            driver, context.owner_id, window, archived=archived, search=search
         )
 
 
@@ -35,8 +35,8 @@ async def create_conversation(context: Context, title: str | None) -> Conversati
     """A new, empty conversation. Raises `BadUserInput`."""
     if title is not None:
         title = check_text("input.title", title, LONGEST_TITLE)
-    async with context.database.session() as session:
-        return await conversations.insert_conversation(session, context.owner_id, title)
+    async with context.database.driver() as driver:
+        return await conversations.insert_conversation(driver, context.owner_id, title)
 
 
 async def update_conversation(context: Context, id: UUID, changes: dict[str, Any]) -> Conversation:

@@ -35,13 +35,19 @@ class Conflict(Refusal):
     code = "CONFLICT"
 
 
+class ClientLeft(Refusal):
+    """Nobody is there any more to be told."""
+
+    code = "CLIENT_LEFT"
+
+
 class RateLimited(Refusal):
-    """Too many messages in a minute."""
+    """More than a user may have in a time, or at once."""
 
     code = "RATE_LIMITED"
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many messages. Try again in {retry_after} s.")
+    def __init__(self, retry_after: int, what: str = "messages") -> None:
+        super().__init__(f"Too many {what}. Try again in {retry_after} s.")
         self.retry_after = retry_after
 
 

@@ -2,6 +2,9 @@
 
 from resolvers.errors import BadUserInput
 
+#: What the Int of GraphQL can hold.
+LARGEST_INT = 2**31 - 1
+
 #: Characters.
 LONGEST_MESSAGE = 32_000
 LONGEST_TITLE = 200

@@ -6,17 +6,16 @@ from enum import Enum, auto
 from functools import cached_property
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from agent.draft import Draft
 from agent.model import Usage
 from agent.parts import Part, join_text, parts_from_json, parts_to_json
 from persistence import branches, conversations, messages, runs
 from persistence.branches import Branch, Place
+from persistence.database import UniqueViolation
 from persistence.identifiers import new_id
 from persistence.pages import Page, Window
 from persistence.runs import ClaimedRun, FinishedReply
+from persistence.statements import Executor
 from persistence.tables import RUNNING_STATUSES, Conversation, Message
 from resolvers.context import Context
 from resolvers.errors import BadUserInput, Forbidden
@@ -79,8 +78,8 @@ async def add_live_state(context: Context, rows: Sequence[Message]) -> list[Mess
 
 async def load_messages(context: Context, ids: Sequence[UUID]) -> list[MessageState | None]:
     """The caller's messages with these ids, in their order; None for what is not theirs."""
-    async with context.database.session() as session:
-        rows = await messages.find_owned_messages(session, context.owner_id, ids)
+    async with context.database.driver() as driver:
+        rows = await messages.find_owned_messages(driver, context.owner_id, ids)
     by_id = {state.row.id: state for state in await add_live_state(context, rows)}
     return [by_id.get(id) for id in ids]
 
@@ -100,8 +99,8 @@ def sibling_key(row: Message) -> tuple[UUID, str]:
 
 async def load_versions(context: Context, keys: Sequence[tuple[UUID, str]]) -> list[list[MessageState]]:
     """For each sibling key, all messages that have it, oldest first."""
-    async with context.database.session() as session:
-        siblings = await messages.find_owned_siblings(session, context.owner_id, {group for group, _ in keys})
+    async with context.database.driver() as driver:
+        siblings = await messages.find_owned_siblings(driver, context.owner_id, {group for group, _ in keys})
     versions: dict[tuple[UUID, str], list[MessageState]] = {key: [] for key in keys}
     for state in await add_live_state(context, siblings):
         if (found := versions.get(sibling_key(state.row))) is not None:
@@ -114,9 +113,9 @@ async def load_branches(
 ) -> list[Page[MessageState] | Forbidden]:
     """A page of each branch, oldest first; `Forbidden` in the place of a leaf outside its conversation."""
     leaves = {branch.leaf_id for branch, _ in asked if branch.leaf_id}
-    async with context.database.session() as session:
-        rows = await messages.find_owned_messages(session, context.owner_id, leaves) if leaves else ()
-        pages = await branches.fetch_branches(session, context.owner_id, asked)
+    async with context.database.driver() as driver:
+        rows = await messages.find_owned_messages(driver, context.owner_id, leaves) if leaves else ()
+        pages = await branches.fetch_branches(driver, context.owner_id, asked)
     homes = {row.id: row.conversation_id for row in rows}
     return [
         Page(await add_live_state(context, page.rows), page.has_previous, page.has_next)
@@ -147,18 +146,18 @@ async def send_message(
     await context.rate_limit.check(context.owner_id)
     await check_quota(context)
     try:
-        async with context.database.transaction() as session:
-            exchange = await _insert_exchange(session, context.owner_id, text, conversation_id, parent_id, key)
+        async with context.database.driver_transaction() as driver:
+            exchange = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key)
             # Last: of several calls with one key, only the one that stores something counts.
             await context.rate_limit.count(context.owner_id)
-    except IntegrityError as error:
+    except UniqueViolation as error:
         return await _exchange_of_race(context, key, error)
     announce(context, conversation_id=exchange.conversation.id)
     return exchange
 
 
 async def _insert_exchange(
-    session: AsyncSession,
+    driver: Executor,
     owner_id: str,
     text: str,
     conversation_id: UUID | None,
@@ -166,23 +165,23 @@ async def _insert_exchange(
     key: str | None,
 ) -> Exchange:
     if conversation_id is None:
-        conversation = await conversations.insert_conversation(session, owner_id, None)
+        conversation = await conversations.insert_conversation(driver, owner_id, None)
     else:
-        conversation = await _lock(session, owner_id, conversation_id)
+        conversation = await _lock(driver, owner_id, conversation_id)
     if isinstance(parent_id, Newest):
         parent_id = conversation.newest_message_id
     above: list[Place] = []
     if parent_id is not None:
-        above = await branches.find_places_above(session, conversation.id, parent_id)
+        above = await branches.find_places_above(driver, conversation.id, parent_id)
         if not above:
             raise Forbidden
         # A question has an even depth, its reply the odd one below: they alternate on every branch.
         if above[0].depth % 2 == 0:
             raise BadUserInput("input.parentId", "must be a reply: a question follows a reply, or nothing")
     question = messages.question(conversation, branches.place_below(above, new_id()), parent_id, text)
-    await messages.insert_question(session, conversation, question)
+    await messages.insert_question(driver, conversation, question)
     reply = messages.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
-    await messages.insert_reply(session, conversation, reply, after_id=parent_id)
+    await messages.insert_reply(driver, conversation, reply, after_id=parent_id)
     return Exchange(conversation, MessageState(question), MessageState(reply))
 
 
@@ -207,13 +206,13 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
     await context.rate_limit.check(context.owner_id)
     await check_quota(context)
     try:
-        async with context.database.transaction() as session:
-            conversation = await _lock(session, context.owner_id, old.conversation_id)
-            above = await branches.find_places_above(session, conversation.id, question.row.id)
+        async with context.database.driver_transaction() as driver:
+            conversation = await _lock(driver, context.owner_id, old.conversation_id)
+            above = await branches.find_places_above(driver, conversation.id, question.row.id)
             reply = messages.reply(conversation, branches.place_below(above, new_id()), question.row.id, key)
-            await messages.insert_reply(session, conversation, reply, after_id=question.row.parent_id)
+            await messages.insert_reply(driver, conversation, reply, after_id=question.row.parent_id)
             await context.rate_limit.count(context.owner_id)
-    except IntegrityError as error:
+    except UniqueViolation as error:
         return await _exchange_of_race(context, key, error)
     announce(context, conversation_id=conversation.id)
     return Exchange(conversation, question, MessageState(reply))
@@ -225,8 +224,8 @@ def announce(context: Context, conversation_id: UUID) -> None:
     context.worker.live.notify(conversation_id)
 
 
-async def _lock(session: AsyncSession, owner_id: str, conversation_id: UUID) -> Conversation:
-    conversation = await conversations.lock_owned_conversation(session, owner_id, conversation_id)
+async def _lock(driver: Executor, owner_id: str, conversation_id: UUID) -> Conversation:
+    conversation = await conversations.lock_owned_conversation(driver, owner_id, conversation_id)
     if conversation is None:
         raise Forbidden
     return conversation
@@ -243,17 +242,17 @@ async def _find_exchange(context: Context, key: str | None) -> Exchange | None:
     """What the first call with this key answered, as it is now."""
     if key is None:
         return None
-    async with context.database.session() as session:
-        row = await messages.find_keyed_reply(session, context.owner_id, key)
+    async with context.database.driver() as driver:
+        row = await messages.find_keyed_reply(driver, context.owner_id, key)
         if row is None or row.parent_id is None:
             return None
-        [conversation] = await conversations.find_owned_conversations(session, context.owner_id, [row.conversation_id])
+        [conversation] = await conversations.find_owned_conversations(driver, context.owner_id, [row.conversation_id])
     question = await load_message(context, row.parent_id)
     [reply] = await add_live_state(context, [row])
     return Exchange(conversation, question, reply)
 
 
-async def _exchange_of_race(context: Context, key: str | None, error: IntegrityError) -> Exchange:
+async def _exchange_of_race(context: Context, key: str | None, error: UniqueViolation) -> Exchange:
     """Another call with the same key was a moment faster: its answer is ours."""
     exchange = await _find_exchange(context, key)
     if exchange is None:
@@ -266,8 +265,8 @@ async def stop_message(context: Context, id: UUID) -> MessageState:
     state = await load_message(context, id)
     if state.row.status not in RUNNING_STATUSES:
         return state
-    async with context.database.transaction() as session:
-        await _stop_run(session, context.owner_id, id)
+    async with context.database.driver_transaction() as driver:
+        await _stop_run(driver, context.owner_id, id)
     context.worker.stop_reply(id)
     context.worker.live.notify(id)
     announce(context, state.row.conversation_id)
@@ -275,25 +274,24 @@ async def stop_message(context: Context, id: UUID) -> MessageState:
     return await load_message(context, id)
 
 
-async def _stop_run(session: AsyncSession, owner_id: str, id: UUID) -> None:
+async def _stop_run(driver: Executor, owner_id: str, id: UUID) -> None:
     """End a run that nobody writes, and have the one that somebody writes ended."""
-    connection = await session.connection()
-    run = await runs.lock_owned_run(connection, owner_id, id)
+    run = await runs.lock_owned_run(driver, owner_id, id)
     if run is None:
         return
     if run.idle:
-        await runs.stop_idle(connection, id)
+        await runs.stop_idle(driver, id)
     elif run.parked:
-        [message] = await messages.find_owned_messages(session, owner_id, [id])
+        [message] = await messages.find_owned_messages(driver, owner_id, [id])
         draft = Draft(parts_from_json(message.parts))
         for index, _ in draft.open_calls():
             draft.end_call(index, "INTERRUPTED", None)
         usage = {name: getattr(message, name) or 0 for name in Usage().as_columns()}
         end = FinishedReply("STOPPED", parts_to_json(draft.parts), join_text(draft.parts), message.model, usage)
         held = ClaimedRun(id, message.conversation_id, owner_id, run.attempt, 0, cancel_requested=True)
-        await runs.finish_reply(connection, held, end)
+        await runs.finish_reply(driver, held, end)
     else:
-        await runs.request_cancel(connection, id)
+        await runs.request_cancel(driver, id)
 
 
 async def finish_message(context: Context, id: UUID) -> MessageState:
@@ -317,8 +315,8 @@ async def rate_message(context: Context, id: UUID, rating: str | None, comment: 
 
 async def load_saved(context: Context, id: UUID) -> SavedReply:
     """The message as its row has it. Raises `Forbidden`."""
-    async with context.database.session() as session:
-        rows = await messages.find_owned_messages(session, context.owner_id, [id])
+    async with context.database.driver() as driver:
+        rows = await messages.find_owned_messages(driver, context.owner_id, [id])
     if not rows:
         raise Forbidden
     row = rows[0]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -89,6 +90,7 @@ class RateLimit:
         return Allowance(self._item.amount, remaining, datetime.fromtimestamp(reset_time, UTC))
 
 
+@lru_cache(maxsize=4096)
 def _key(owner_id: str) -> str:
     """What stands for a user in a key: short, and no other's, whatever the id has in it."""
     return sha256(owner_id.encode()).hexdigest()

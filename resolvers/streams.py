@@ -7,13 +7,16 @@ from uuid import UUID
 from resolvers.context import Context
 from resolvers.errors import BadUserInput, Forbidden
 from resolvers.messages import load_saved
-from runs.follow import Cursor, InvalidCursor, News, SavedReply, follow_reply
+from runs.follow import Cursor, Deliver, InvalidCursor, News, SavedReply, follow_reply
 
 
-async def follow_message(context: Context, id: UUID, cursor: Cursor) -> AsyncGenerator[News]:
+async def follow_message(
+    context: Context, id: UUID, cursor: Cursor, deliver: Deliver | None = None
+) -> AsyncGenerator[News]:
     """Everything of the caller's message after a cursor; the last event is ReplyFinished.
 
-    Ends early when the conversation is deleted. Raises `Forbidden`, and `BadUserInput` for a foreign cursor.
+    What `deliver` can send at once is not in the news. Ends early when the conversation is deleted.
+    Raises `Forbidden`, and `BadUserInput` for a foreign cursor.
     """
     seen = False
 
@@ -24,7 +27,7 @@ async def follow_message(context: Context, id: UUID, cursor: Cursor) -> AsyncGen
         return saved
 
     try:
-        async with aclosing(follow_reply(context.worker.live, id, cursor, load)) as stream:
+        async with aclosing(follow_reply(context.worker.live, id, cursor, load, deliver)) as stream:
             async for news in stream:
                 yield news
     except InvalidCursor:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from agent.parts import Part
 from persistence.database import is_unreachable
+from runs.feed import TextPiece
 from runs.live import LiveReplies, LiveSlice
 from runs.log import LogEvent, LogReader, StreamRestarted, events_after, write_log
 
@@ -68,6 +70,11 @@ class News:
         return Cursor(self.attempt, event.position)
 
 
+#: Sends a piece of text to a reader at once, with the cursor after it; False if that cannot be done at the moment.
+#: What other readers of the piece can use is kept in the last argument.
+Deliver: TypeAlias = Callable[[TextPiece, Cursor, dict[Any, Any]], bool]
+
+
 class _Reader:
     """How far one reader has got, through all attempts."""
 
@@ -111,6 +118,10 @@ class _Reader:
             self._log, self.offset = None, 0
         return news
 
+    def skip_to(self, position: int) -> None:
+        """It was given what lies before; the log is still to be read from where it had got to."""
+        self._position = position
+
     def _enter(self, slice: LiveSlice, log: LogReader) -> list[LogEvent | StreamRestarted]:
         """Find the place in a log that is new to this reader."""
         told = log.read(slice.data)
@@ -138,12 +149,40 @@ class _Reader:
             raise InvalidCursor from error
 
 
+class _Listener:
+    """A reader that has caught up, and is handed text as it comes."""
+
+    def __init__(self, reader: _Reader, restarts: Sequence[int], deliver: Deliver) -> None:
+        self._reader = reader
+        self._news = News(reader.attempt, restarts, ())
+        self._deliver = deliver
+        self.dismissed = asyncio.get_running_loop().create_future()
+        #: Pieces taken.
+        self.taken = 0
+
+    def take(self, piece: TextPiece, shared: dict[Any, Any]) -> bool:
+        if not self._deliver(piece, self._news.cursor(piece), shared):
+            return False
+        self._reader.skip_to(piece.position)
+        self.taken += 1
+        return True
+
+    def dismiss(self) -> None:
+        if not self.dismissed.done():
+            self.dismissed.set_result(None)
+
+
 async def follow_reply(
-    live: LiveReplies, message_id: UUID, cursor: Cursor, load: Callable[[], Awaitable[SavedReply]]
+    live: LiveReplies,
+    message_id: UUID,
+    cursor: Cursor,
+    load: Callable[[], Awaitable[SavedReply]],
+    deliver: Deliver | None = None,
 ) -> AsyncGenerator[News]:
     """Everything of a reply after `cursor`, as it comes; the last event is ReplyFinished.
 
-    `load` gives the saved reply, or raises where the reader may not see it (any more). Raises `InvalidCursor`.
+    `load` gives the saved reply, or raises where the reader may not see it (any more). With `deliver`, text that comes
+    while the reader has caught up is given to that, and is not in the news. Raises `InvalidCursor`.
     """
     reader = _Reader(cursor)
     quiet = 0
@@ -166,9 +205,32 @@ async def follow_reply(
             if not saved.running or (slice is not None and slice.ended):
                 return
             quiet = 0 if news.events else quiet + 1
-            await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
+            if slice is not None and deliver is not None:
+                if not news.events and await _listen(live, message_id, reader, slice.restarts, deliver):
+                    quiet = 0
+            else:
+                await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
             if slice is None or quiet >= QUIET_POLLS:
                 saved, quiet = await _reload(load, saved), 0
+
+
+async def _listen(
+    live: LiveReplies, message_id: UUID, reader: _Reader, restarts: Sequence[int], deliver: Deliver
+) -> bool:
+    """Have text delivered until something else happens, or nothing does; whether there was any."""
+    listener = _Listener(reader, restarts, deliver)
+    feed = live.listen(message_id, reader.attempt, reader.offset, listener)
+    if feed is None:
+        # More has come, or it has ended.
+        return True
+    try:
+        while True:
+            taken = listener.taken
+            await asyncio.wait([listener.dismissed], timeout=POLL_INTERVAL)
+            if listener.dismissed.done() or listener.taken == taken:
+                return listener.taken > 0
+    finally:
+        feed.leave(listener)
 
 
 async def _reload(load: Callable[[], Awaitable[SavedReply]], known: SavedReply) -> SavedReply:

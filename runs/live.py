@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
+from runs.feed import Feed, Listener
+
 #: What one node tells the workers of all others: there is a run to take; stop, or give up, a reply if it is yours.
 Signal = Literal["wake", "stop", "lose"]
 
@@ -68,6 +70,10 @@ class LiveReplies(Protocol):
 
     async def read(self, message_id: UUID, attempt: int, offset: int) -> LiveSlice | None:
         """What a reader of `attempt` has not read yet, `offset` bytes on; None where nothing is live."""
+        ...
+
+    def listen(self, message_id: UUID, attempt: int, offset: int, listener: Listener) -> Feed | None:
+        """Have text handed to a reader that has read `offset` bytes; None unless that is all that is live."""
         ...
 
     def watch(self, id: UUID) -> AbstractContextManager[Watch]:

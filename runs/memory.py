@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from runs.feed import Feed, Listener, Pace
 from runs.live import LiveSlice, Signal
 
 #: Seconds that the live state of a saved reply stays for readers to finish; later ones read the saved reply.
@@ -20,6 +21,13 @@ class Log:
     restarts: Sequence[int]
     data: bytearray
     ended: bool = False
+    #: For readers that have caught up; None until there was one.
+    feed: Feed | None = None
+
+    def dismiss(self) -> None:
+        """Something else than text has happened."""
+        if self.feed is not None:
+            self.feed.dismiss()
 
 
 class MemoryWatch:
@@ -31,7 +39,8 @@ class MemoryWatch:
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
-        self._changed.set()
+        if not self._changed.is_set():
+            self._changed.set()
 
     async def changed(self, timeout: float) -> None:
         try:
@@ -47,19 +56,23 @@ class MemoryLiveReplies:
 
     def __init__(self) -> None:
         self._logs: dict[UUID, Log] = {}
+        self._pace = Pace()
         self._watches: dict[UUID, set[MemoryWatch]] = {}
 
     def begin(self, message_id: UUID, attempt: int, restarts: Sequence[int], log: bytes) -> None:
         known = self._logs.get(message_id)
         if known is None or known.attempt < attempt:
-            self._logs[message_id] = Log(attempt, restarts, bytearray(log))
             self.notify(message_id)
+            self._logs[message_id] = Log(attempt, restarts, bytearray(log))
+            self._wake(message_id)
 
     def append(self, message_id: UUID, attempt: int, data: bytes) -> None:
         log = self._logs.get(message_id)
         if log is not None and log.attempt == attempt:
             log.data += data
-            self.notify(message_id)
+            if log.feed is not None:
+                log.feed.grow()
+            self._wake(message_id)
 
     def end(self, message_id: UUID, attempt: int) -> None:
         log = self._logs.get(message_id)
@@ -82,10 +95,24 @@ class MemoryLiveReplies:
     def drop(self, message_id: UUID, attempt: int) -> None:
         log = self._logs.get(message_id)
         if log is not None and log.attempt == attempt:
+            log.dismiss()
             del self._logs[message_id]
         self.notify(message_id)
 
+    def listen(self, message_id: UUID, attempt: int, offset: int, listener: Listener) -> Feed | None:
+        log = self._logs.get(message_id)
+        if log is None or log.attempt != attempt or log.ended:
+            return None
+        if log.feed is None:
+            log.feed = Feed(log.data, self._pace)
+        return log.feed if log.feed.join(offset, listener) else None
+
     def notify(self, id: UUID) -> None:
+        if log := self._logs.get(id):
+            log.dismiss()
+        self._wake(id)
+
+    def _wake(self, id: UUID) -> None:
         for watch in self._watches.get(id, ()):
             watch.wake()
 

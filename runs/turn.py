@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from agent.draft import Draft
 from agent.history import PastMessage, build_history
 from agent.loop import (
@@ -34,6 +32,7 @@ from persistence.branches import Branch
 from persistence.database import Database, is_deadlock, is_unreachable
 from persistence.pages import Page, Window
 from persistence.runs import ClaimedRun, FinishedReply
+from persistence.statements import Executor
 from runs.live import LiveReplies
 from runs.log import LogReader, begin_reasoning, begin_text, finish_call, park_call, start_call, write_log
 
@@ -80,6 +79,8 @@ class Turn:
         self._restarts: Sequence[int] = ()
         self._part = -1
         self._parked: list[CallParked] = []
+        #: Whether another run may be taken once this one has ended.
+        self.frees_others = True
         #: What is to be done once the reply is saved; None for nothing.
         self.afterwork: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._thinking: asyncio.Task[None] | None = None
@@ -125,8 +126,11 @@ class Turn:
             logger.exception("run %s, attempt %d: broke off", self.run.message_id, self.run.attempt)
             self._live.drop(self.run.message_id, self.run.attempt)
 
-    async def _begin(self) -> list[tables.Message]:
+    async def _begin(self) -> list[PastMessage]:
         """Load the branch and show readers what earlier attempts saved; gives the messages before the reply."""
+        if self.run.question is not None:
+            self._live.begin(self.run.message_id, self.run.attempt, self._restarts, b"")
+            return [PastMessage("USER", parts_from_json(self.run.question))]
         branch = Branch(self.run.conversation_id, self.run.message_id)
         window = Window(self._agent.history_messages + 1, from_end=True)
         page = await self._persist(lambda: self._load(branch, window))
@@ -151,9 +155,9 @@ class Turn:
             self._restarts = [*reply.restarts, *[reader.position] * missing]
             await self._save_step()
         self._live.begin(self.run.message_id, self.run.attempt, self._restarts, log)
-        return history
+        return [_past(message) for message in history]
 
-    async def _think(self, history: Sequence[tables.Message]) -> ModelError | None:
+    async def _think(self, history: Sequence[PastMessage]) -> ModelError | None:
         """Let the agent write until it is done, stopped or failed; gives the failure."""
         if self.run.failures >= self._agent.max_attempts:
             return ModelError("INTERNAL", "The server failed too often while it wrote this reply.", retryable=True)
@@ -176,7 +180,7 @@ class Turn:
                 return ModelError("INTERNAL", "Something went wrong on the server.", retryable=True)
 
     async def _finish(
-        self, history: Sequence[tables.Message], error: ModelError | None, status: Literal["STOPPED", "COMPLETE"]
+        self, history: Sequence[PastMessage], error: ModelError | None, status: Literal["STOPPED", "COMPLETE"]
     ) -> None:
         self._interrupt_calls()
         end = FinishedReply(
@@ -189,19 +193,20 @@ class Turn:
             error_message=error.message if error else None,
             error_retryable=error.retryable if error else None,
         )
-        untitled = await self._save(lambda connection: runs.finish_reply(connection, self.run, end))
-        if untitled is None:
+        ended = await self._save(lambda driver: runs.finish_reply(driver, self.run, end))
+        if ended is None:
             raise LostRun
+        self.frees_others = ended.followed
         self._live.end(self.run.message_id, self.run.attempt)
         self._live.notify(self.run.conversation_id)
-        if untitled and end.status == "COMPLETE" and history:
+        if ended.untitled and end.status == "COMPLETE" and history:
             self.afterwork = partial(self._name_conversation, history[-1], end.text)
 
     async def _park(self) -> None:
         """Leave the reply to its user: no node holds it until every call is answered."""
         saved = await self._save(
-            lambda connection: runs.park_run(
-                connection,
+            lambda driver: runs.park_run(
+                driver,
                 self.run,
                 parts=parts_to_json(self._draft.parts),
                 model=self._draft.model,
@@ -217,17 +222,18 @@ class Turn:
         self._live.notify(self.run.conversation_id)
 
     async def _hand_over(self) -> None:
-        await self._save(lambda connection: runs.release_run(connection, self.run))
+        await self._save(lambda driver: runs.release_run(driver, self.run))
         self._live.drop(self.run.message_id, self.run.attempt)
 
-    async def _follow_agent(self, history: Sequence[tables.Message]) -> None:
+    async def _follow_agent(self, history: Sequence[PastMessage]) -> None:
         agent = self._agent
         events = think(
             agent.model,
             agent.toolbox(self.run.owner_id),
             system_prompt(datetime.now(UTC).date()),
-            build_history(_past(message) for message in history),
+            build_history(history),
             self._draft,
+            self._tell,
             max_steps=agent.max_steps,
         )
         async with aclosing(events):
@@ -237,7 +243,7 @@ class Turn:
                 else:
                     self._tell(event)
 
-    def _tell(self, event: AgentEvent) -> None:
+    def _tell(self, event: AgentEvent | TextAdded | ReasoningAdded) -> None:
         """Show readers what the agent did."""
         match event:
             case TextAdded(part, text):
@@ -269,8 +275,8 @@ class Turn:
 
     async def _save_step(self) -> None:
         saved = await self._save(
-            lambda connection: runs.save_step(
-                connection,
+            lambda driver: runs.save_step(
+                driver,
                 self.run.message_id,
                 self.run.attempt,
                 parts=parts_to_json(self._draft.parts),
@@ -282,14 +288,14 @@ class Turn:
         if not saved:
             raise LostRun
 
-    async def _name_conversation(self, question: tables.Message, answer: str) -> None:
+    async def _name_conversation(self, question: PastMessage, answer: str) -> None:
         model = self._agent.title_model
         if model is None:
             return
         usage = Usage()
         try:
             async with asyncio.timeout(TITLE_TIMEOUT):
-                title = await write_title(model, join_text(parts_from_json(question.parts)), answer, usage)
+                title = await write_title(model, join_text(question.parts), answer, usage)
             async with self._database.session() as session:
                 if title is not None:
                     await conversations.name_conversation(session, self.run.conversation_id, title)
@@ -311,14 +317,14 @@ class Turn:
             logger.warning("run %s: not known whether it was deleted: %s", self.run.message_id, error)
 
     async def _load(self, branch: Branch, window: Window) -> Page[tables.Message]:
-        async with self._database.session() as session:
-            [page] = await branches.fetch_branches(session, self.run.owner_id, [(branch, window)])
+        async with self._database.driver() as driver:
+            [page] = await branches.fetch_branches(driver, self.run.owner_id, [(branch, window)])
         return page
 
-    async def _save(self, statement: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def _save(self, statement: Callable[[Executor], Awaitable[Result]]) -> Result:
         async def execute() -> Result:
-            async with self._database.connection() as connection:
-                return await statement(connection)
+            async with self._database.driver() as driver:
+                return await statement(driver)
 
         return await self._persist(execute)
 

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
+from runs.feed import Feed, Listener
 from runs.live import LiveSlice, Signal
 from runs.memory import LINGER, MemoryLiveReplies, MemoryWatch
 
@@ -181,6 +182,9 @@ class ValkeyLiveReplies:
             # Nothing new, and a hint may have been lost.
             self._want(message_id)
         return slice
+
+    def listen(self, message_id: UUID, attempt: int, offset: int, listener: Listener) -> Feed | None:
+        return self._memory.listen(message_id, attempt, offset, listener)
 
     @contextmanager
     def watch(self, id: UUID) -> Iterator[MemoryWatch]:

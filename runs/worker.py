@@ -52,6 +52,8 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._reachable = False
         self._after_outage = False
+        #: Whether the last look at the table left no run that could be taken.
+        self._took_all = False
 
     @property
     def is_alive(self) -> bool:
@@ -125,34 +127,35 @@ class Worker:
     async def _claim_forever(self) -> None:
         while not self._draining:
             self._hint.clear()
-            claimed = await self._claim()
-            if claimed == 0 and not self._draining:
+            if not await self._claim() and not self._draining:
                 try:
                     async with asyncio.timeout(POLL_INTERVAL):
                         await self._hint.wait()
                 except TimeoutError:
                     pass
 
-    async def _claim(self) -> int:
-        """Take as many runs as there is room for; gives how many."""
+    async def _claim(self) -> bool:
+        """Take as many runs as there is room for; gives whether to look for more at once."""
         room = self._capacity - len(self._tasks)
         if room <= 0:
-            return 0
+            return False
         try:
             if self._after_outage:
                 await self._database.ping()
                 # Every lease has run out, but the nodes live: each first renews its own.
                 await asyncio.sleep(2 * RENEW_RETRY)
                 self._after_outage = False
-            async with self._database.connection() as connection:
-                claimed = await runs.claim_runs(connection, room, self._lease)
+            async with self._database.driver() as driver:
+                claimed = await runs.claim_runs(driver, room, self._lease)
         except Exception as error:
             self._note_failure(error)
-            return 0
+            return False
         self._note_success()
         for run in claimed:
             self._begin(run)
-        return len(claimed)
+        # Of none nothing is known: somebody may have had their conversations locked.
+        self._took_all = 0 < len(claimed) < room and not claimed[0].left_others
+        return bool(claimed) and not self._took_all
 
     def _begin(self, run: ClaimedRun) -> None:
         turn = self._start_turn(run)
@@ -171,8 +174,9 @@ class Worker:
             later = asyncio.create_task(turn.afterwork())
             self._afterwork.add(later)
             later.add_done_callback(self._afterwork.discard)
-        # There is room again, and a run may have waited for this one.
-        self.wake()
+        if turn.frees_others or not self._took_all:
+            # There is room again, or a run has waited for this one.
+            self.wake()
 
     async def _renew_forever(self) -> None:
         while True:
@@ -183,8 +187,8 @@ class Worker:
         """Renew the leases of these turns; False where PostgreSQL could not be asked."""
         held = [(message_id, turn.run.attempt) for message_id, turn in turns.items()]
         try:
-            async with self._database.connection() as connection:
-                renewed = await runs.extend_leases(connection, held, self._lease)
+            async with self._database.driver() as driver:
+                renewed = await runs.extend_leases(driver, held, self._lease)
         except Exception as error:
             # Others cannot take the runs either: they need the same database.
             self._note_failure(error)

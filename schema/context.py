@@ -1,6 +1,9 @@
 """What the fields of one request share."""
 
+from collections.abc import Awaitable, Callable, Coroutine
+from copy import copy
 from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import strawberry
@@ -12,6 +15,11 @@ from persistence.tables import Conversation, Task
 from resolvers import conversations, messages, tasks
 from resolvers.context import Context
 from resolvers.messages import MessageState
+from runs.follow import Deliver
+from schema.scalars import StreamCursors
+
+if TYPE_CHECKING:
+    from schema.direct import DirectText
 
 
 class Loaders:
@@ -34,6 +42,10 @@ class Loaders:
         )
 
 
+async def _await(work: Coroutine[Any, Any, Any]) -> Any:
+    return await work
+
+
 class RequestContext:
     """The caller of a request, or of all operations of a WebSocket once it has signed in."""
 
@@ -42,6 +54,9 @@ class RequestContext:
         self.connection_params: dict[str, object] | None = None
         self._caller: Context | None = None
         self._loaders: Loaders | None = None
+        self._direct: DirectText | None = None
+        #: Sees to work that may take as long as a reply: by HTTP it ends when its client leaves.
+        self.wait_for: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] = _await
         if caller is not None:
             self.sign_in(caller)
 
@@ -57,6 +72,19 @@ class RequestContext:
     def loaders(self) -> Loaders:
         assert self._loaders is not None, "no operation runs before the caller is known"
         return self._loaders
+
+    def of_operation(self, direct: "DirectText") -> Self:
+        """The same for one operation, whose client can be sent text deltas directly."""
+        context = copy(self)
+        context._direct = direct
+        return context
+
+    def deliver_directly(self, cursors: StreamCursors) -> Deliver | None:
+        """What sends text deltas of a message to the client of this operation; None if there is no such way."""
+        direct = self._direct
+        if direct is None or not direct.prepare():
+            return None
+        return lambda piece, cursor, shared: direct.send(piece, lambda: cursors.write(cursor), shared)
 
 
 Info = strawberry.Info[RequestContext, None]

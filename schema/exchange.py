@@ -26,6 +26,10 @@ class SendMessageInput:
     )
 
 
+async def _finish(info: Info, reply: Message) -> Message:
+    return Message.of(await info.context.wait_for(finish_message(info.context.caller, reply.state.row.id)))
+
+
 @strawberry.type
 class SendMessagePayload:
     conversation: Conversation
@@ -36,7 +40,7 @@ class SendMessagePayload:
 
     @strawberry.field(description="The same reply, when it has finished: select it to wait for the whole answer.")
     async def finished_reply(self, info: Info) -> Message:
-        return Message.of(await finish_message(info.context.caller, self.reply.state.row.id))
+        return await _finish(info, self.reply)
 
     @classmethod
     def of(cls, exchange: Exchange) -> "SendMessagePayload":
@@ -60,7 +64,7 @@ class RegenerateMessagePayload:
 
     @strawberry.field
     async def finished_reply(self, info: Info) -> Message:
-        return Message.of(await finish_message(info.context.caller, self.reply.state.row.id))
+        return await _finish(info, self.reply)
 
     @classmethod
     def of(cls, exchange: Exchange) -> "RegenerateMessagePayload":

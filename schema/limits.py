@@ -57,7 +57,7 @@ class DocumentLimits:
     root_fields: int = 20
     directives: int = 50
     #: Fields, each times the sizes of the pages and lists that it is in; those of introspection are free.
-    cost: int = 20_000
+    cost: int = 10_000
 
 
 @dataclass(slots=True)

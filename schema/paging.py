@@ -1,7 +1,8 @@
 """Relay connections: how a page is asked for and answered."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import strawberry
 
@@ -22,10 +23,15 @@ class PageInfo:
     end_cursor: str | None
 
 
+def _write_cursor(root: strawberry.Parent["Edge[Any]"]) -> str:
+    return root.write_cursor()
+
+
 @strawberry.type
 class Edge(Generic[Node]):
-    cursor: str
+    cursor: str = strawberry.field(resolver=_write_cursor)
     node: Node
+    write_cursor: strawberry.Private[Callable[[], str]]
 
 
 @strawberry.type
@@ -64,11 +70,11 @@ def connect(
     convert: Callable[[Row], Node],
 ) -> Connection[Node]:
     """The page as a connection of converted rows."""
-    edges = [Edge(cursor=write_cursor(row), node=convert(row)) for row in page.rows]
+    edges = [Edge(node=convert(row), write_cursor=partial(write_cursor, row)) for row in page.rows]
     info = PageInfo(
         has_next_page=page.has_next,
         has_previous_page=page.has_previous,
-        start_cursor=edges[0].cursor if edges else None,
-        end_cursor=edges[-1].cursor if edges else None,
+        start_cursor=edges[0].write_cursor() if edges else None,
+        end_cursor=edges[-1].write_cursor() if edges else None,
     )
     return Connection(edges=edges, page_info=info)

@@ -3,9 +3,7 @@
 import strawberry
 
 from agent import model
-
-#: What the Int of GraphQL can hold; who has spent more is told this.
-LARGEST_INT = 2**31 - 1
+from resolvers.inputs import LARGEST_INT
 
 
 @strawberry.type
@@ -17,4 +15,5 @@ class Usage:
 
     @classmethod
     def of(cls, usage: model.Usage) -> "Usage":
+        # Who has spent more than an Int can say is told the largest.
         return cls(**{kind: min(count, LARGEST_INT) for kind, count in usage.as_columns().items()})

@@ -27,7 +27,8 @@ from schema.root import create_schema
 from schema.tools import Toolbox
 from server.auth import Verifier, create_verifier
 from server.graphql_http import GraphQLEndpoint
-from server.headers import DefaultHeaders
+from server.graphql_response import refuse
+from server.headers import DEFAULTS, DefaultHeaders
 from server.observability import metrics_endpoint
 from server.pages import graphiql_page, page_routes
 from server.settings import InvalidSettings, Settings, require_for_production
@@ -128,7 +129,9 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         Route("/metrics", metrics_endpoint(schema)),
         *page_routes(development_token),
     ]
-    app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    app = Starlette(
+        routes=routes, middleware=_middleware(settings), lifespan=lifespan, exception_handlers={Exception: _fail}
+    )
 
     def drain() -> None:
         worker.begin_shut_down()
@@ -172,6 +175,13 @@ def _load_trusted_documents(settings: Settings) -> dict[str, str] | None:
         return load_manifest(settings.trusted_documents)
     except InvalidManifest as error:
         raise InvalidSettings(f"LOQUENT_TRUSTED_DOCUMENTS: the file {error}") from None
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    """Answers for what nobody expected, with nothing of it; uvicorn logs it. No other headers would be added here."""
+    response = refuse(500, "INTERNAL_SERVER_ERROR", "Something went wrong on the server.")
+    response.headers.update(DEFAULTS)
+    return response
 
 
 async def _alive(request: Request) -> Response:

@@ -1,8 +1,10 @@
 """GraphQL at one address: over HTTP, and the door to the WebSocket."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -18,8 +20,9 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from resolvers.context import Context
-from resolvers.errors import Refusal
+from resolvers.errors import ClientLeft, RateLimited, Refusal
 from schema.context import RequestContext
+from schema.direct import TemplateCache
 from schema.errors import explain_operation_type
 from schema.root import LoquentSchema
 from server.accept import Form, prefers_page, rank_forms
@@ -33,6 +36,10 @@ from server.trusted_documents import TrustedDocuments
 
 _FRAMINGS: Mapping[Form, Framing] = {Form.EVENTS: EventFraming(), Form.MULTIPART: MultipartFraming()}
 _EXPIRY = encode_json([format_error("UNAUTHENTICATED", "The token has ended.")])
+
+
+#: Seconds after which one who has too many streams open may try again.
+STREAM_RETRY = 5
 
 
 class GraphQLEndpoint(GraphQL[RequestContext, None]):
@@ -71,11 +78,14 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         self._page = page
         self._body_limit = body_limit
         self.socket_limits = socket_limits
+        self.templates = TemplateCache(schema)
         self.sockets = OpenSockets(socket_limits.sockets_per_user)
         self._streams: set[StreamResponse] = set()
+        self._draining = False
 
     def break_off_streams(self) -> None:
         """End all streams by HTTP so that their readers come again, to another node; WebSockets are uvicorn's."""
+        self._draining = True
         for stream in list(self._streams):
             stream.break_off()
 
@@ -100,7 +110,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
                 return refuse(406, "BAD_USER_INPUT", message)
             asked = await read_request(request, self._body_limit)
             query = self._documents.find(asked.payload)
-            return await self._execute(request.method, asked, query, identity, forms, form)
+            return await self._execute(request, asked, query, identity, forms, form)
         except InvalidToken:
             message = "A valid bearer token is needed."
             return refuse(401, "UNAUTHENTICATED", message, form=form, headers={"WWW-Authenticate": "Bearer"})
@@ -117,7 +127,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
 
     async def _execute(
         self,
-        method: str,
+        request: Request,
         asked: GraphQLRequest,
         query: str,
         identity: Identity,
@@ -125,8 +135,9 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         form: Form,
     ) -> Response:
         # A link that somebody follows must not change anything.
-        allowed = {OperationType.QUERY} if method == "GET" else {OperationType.QUERY, OperationType.MUTATION}
+        allowed = {OperationType.QUERY} if request.method == "GET" else {OperationType.QUERY, OperationType.MUTATION}
         context = RequestContext(self._caller(identity.owner_id))
+        context.wait_for = partial(self._wait_for, request, identity.owner_id)
         if forms[0] is Form.EVENTS:
             allowed.add(OperationType.SUBSCRIPTION)
             return self._stream(asked, query, identity, context, Form.EVENTS, allowed)
@@ -152,6 +163,23 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
             return refuse(400, "BAD_USER_INPUT", error.as_http_error_reason(), form=form)
         return write_result(result, form)
 
+    async def _wait_for(self, request: Request, owner_id: str, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do work that takes as long as a reply, counted like a stream. Raises `ClientLeft` and `RateLimited`."""
+        if not self.sockets.enter(owner_id):
+            work.close()
+            raise _too_many_streams()
+        working, leaving = asyncio.create_task(work), asyncio.create_task(_until_disconnect(request))
+        try:
+            await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientLeft
+            return working.result()
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+            self.sockets.leave(owner_id)
+
     def _stream(
         self,
         asked: GraphQLRequest,
@@ -162,9 +190,11 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         allowed: Iterable[OperationType],
     ) -> Response:
         owner_id = identity.owner_id
+        if self._draining:
+            return refuse(503, "CONFLICT", "This server stops: try again.", headers={"Retry-After": "1"})
         if not self.sockets.enter(owner_id):
-            message = f"At most {self.socket_limits.sockets_per_user} streams and sockets may be open."
-            return refuse(429, "RATE_LIMITED", message, headers={"Retry-After": "5"})
+            refusal = _too_many_streams()
+            return refuse(429, refusal.code, str(refusal), retry_after=refusal.retry_after)
 
         async def results() -> AsyncGenerator[bytes]:
             stream = await self.schema.stream(
@@ -215,3 +245,13 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
     def encode_json(self, data: object) -> str:
         # Text, not bytes: bytes would go out as binary frames, which the protocol does not know.
         return encode_json(data).decode()
+
+
+def _too_many_streams() -> RateLimited:
+    return RateLimited(STREAM_RETRY, "open streams")
+
+
+async def _until_disconnect(request: Request) -> None:
+    """Wait until a client whose request was read has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

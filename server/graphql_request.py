@@ -13,6 +13,15 @@ from server.accept import parse_parameters
 BODY_TIMEOUT = 30.0
 
 
+_TYPES: dict[str, tuple[type, str]] = {
+    "query": (str, "a string"),
+    "documentId": (str, "a string"),
+    "operationName": (str, "a string"),
+    "variables": (dict, "an object"),
+    "extensions": (dict, "an object"),
+}
+
+
 class UnreadableRequest(Exception):
     """A request that is no GraphQL request; the text tells the client why, `status` is the answer's."""
 
@@ -40,12 +49,17 @@ class GraphQLRequest:
 async def read_request(request: Request, body_limit: int) -> GraphQLRequest:
     """Read it from the body of a POST or the address of a GET. Raises `UnreadableRequest`."""
     payload = _read_address(request) if request.method == "GET" else await _read_body(request, body_limit)
-    _check_type(payload, "query", str, "a string")
-    _check_type(payload, "documentId", str, "a string")
-    _check_type(payload, "operationName", str, "a string")
-    _check_type(payload, "variables", dict, "an object")
-    _check_type(payload, "extensions", dict, "an object")
+    if problem := find_wrong_type(payload):
+        raise UnreadableRequest(400, problem)
     return GraphQLRequest(payload)
+
+
+def find_wrong_type(payload: dict[str, Any]) -> str | None:
+    """What is wrong with the types of a request's parameters, if anything is."""
+    for name, (type, meaning) in _TYPES.items():
+        if payload.get(name) is not None and not isinstance(payload[name], type):
+            return f"{name}: must be {meaning}"
+    return None
 
 
 def parse_json(data: str | bytes) -> Any:
@@ -108,8 +122,3 @@ async def _read_bytes(request: Request, limit: int) -> bytes:
     if size > limit:
         raise UnreadableRequest(413, f"A request may have at most {limit:,} bytes.")
     return b"".join(chunks)
-
-
-def _check_type(payload: dict[str, Any], key: str, type: type, name: str) -> None:
-    if payload.get(key) is not None and not isinstance(payload[key], type):
-        raise UnreadableRequest(400, f"{key}: must be {name}")

@@ -41,10 +41,20 @@ def format_result(result: ExecutionResult) -> dict[str, Any]:
 
 
 def refuse(
-    status: int, code: str, message: str, *, form: Form = Form.ANY_JSON, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str,
+    message: str,
+    *,
+    form: Form = Form.ANY_JSON,
+    headers: Mapping[str, str] | None = None,
+    retry_after: int | None = None,
 ) -> Response:
-    """A request that is not executed: no data, one error."""
-    return _respond({"errors": [format_error(code, message)]}, status, form, headers)
+    """A request that is not executed: no data, one error; `retry_after` in seconds."""
+    error = format_error(code, message)
+    if retry_after is not None:
+        error["extensions"]["retryAfter"] = retry_after
+        headers = {**(headers or {}), "Retry-After": str(retry_after)}
+    return _respond({"errors": [error]}, status, form, headers)
 
 
 def format_error(code: str, message: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Running the application under uvicorn, until a signal ends it."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 
 from server.app import create_app
 from server.settings import Settings
+from server.wire import HttpProtocol, WebSocketProtocol
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -29,12 +31,21 @@ def configure_logging() -> None:
     # Every request to the model would be a line.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_is_our_business)
+    for name in ("uvicorn.error", "strawberry.ws"):
+        logging.getLogger(name).addFilter(_is_our_business)
 
 
 def _is_our_business(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's tells of more than a client's bad frame, or a stream that we broke off."""
-    return not record.getMessage().startswith(("Invalid UTF-8", "ASGI callable returned without completing response"))
+    """Whether a line tells of more than what strangers may send, or a stream that we broke off."""
+    return not record.getMessage().startswith(
+        (
+            "Invalid UTF-8",
+            "Invalid HTTP request received",
+            "Unsupported upgrade request",
+            "Rejected WebSocket connection from origin",
+            "ASGI callable returned without completing response",
+        )
+    )
 
 
 class AddressTaken(Exception):
@@ -48,8 +59,15 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
     """
     server = Server(uvicorn_config(app, settings))
     with listen(settings.host, settings.port, settings.listen_fd) as listener:
-        if on_start is not None:
-            server.on_start = lambda: on_start(listener.getsockname()[1])
+
+        def begin() -> None:
+            # What the program consists of stays: searches for garbage, which stop everything, need not look at it.
+            gc.collect()
+            gc.freeze()
+            if on_start is not None:
+                on_start(listener.getsockname()[1])
+
+        server.on_start = begin
         await server.serve([listener])
     return 0 if server.started else 1
 
@@ -57,8 +75,8 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
 def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
-        ws="websockets-sansio",
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_max_size=settings.socket_message_bytes,
         # Compressing each event costs more than it saves, and what unpacks to much is a weapon.
         ws_per_message_deflate=False,

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-#: What the Int of GraphQL can hold.
-LARGEST_INT = 2**31 - 1
+from resolvers.inputs import LARGEST_INT
 
 
 class InvalidSettings(Exception):
@@ -58,7 +57,7 @@ class Settings(BaseSettings):
     document_aliases: int = Field(default=30, ge=0)
     document_root_fields: int = Field(default=20, ge=1)
     document_directives: int = Field(default=50, ge=0)
-    document_cost: int = Field(default=20_000, ge=1)
+    document_cost: int = Field(default=10_000, ge=1)
     runs_per_node: int = Field(default=1000, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     lease_seconds: float = Field(default=10, gt=0.5)

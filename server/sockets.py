@@ -11,7 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
 
-from server.graphql_request import parse_json
+from server.graphql_request import find_wrong_type, parse_json
+from server.trusted_documents import find_document_id
 
 #: The bytes of a close frame that are left for its reason (RFC 6455, 5.5).
 REASON_BYTES = 123
@@ -136,6 +137,21 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
             self._begin_to_close()
             raise WebSocketDisconnected from None
 
+    def send_at_once(self, text: str) -> bool:
+        """Send a message if that needs no waiting for the client; else False, and nothing is sent."""
+        if self.closed:
+            return False
+        sending = self.ws.send_text(text)
+        try:
+            # uvicorn waits, if it has to, before it writes anything: stopped there, it has done nothing.
+            sending.send(None)
+        except StopIteration:
+            return True
+        except (WebSocketDisconnect, RuntimeError):
+            return False
+        sending.close()
+        return False
+
     async def close(self, code: int, reason: str) -> None:
         """Close it unless that has begun; a client that has left already is no failure."""
         if self.closed:
@@ -184,20 +200,10 @@ def _find_problem_of_id(id: Any) -> str | None:
 def _find_problem_of_payload(payload: Any) -> str | None:
     if not isinstance(payload, dict):
         return "payload must be an object"
-    for name in ("variables", "extensions"):
-        if not _is_optional(payload.get(name), dict):
-            return f"{name} must be an object"
-    for name in ("query", "operationName", "documentId"):
-        if not _is_optional(payload.get(name), str):
-            return f"{name} must be a text"
-    return None if _names_a_document(payload) else "query is missing"
-
-
-def _names_a_document(payload: dict[str, Any]) -> bool:
-    """Whether it has a text, or the id of one, in either of the usual places."""
-    persisted = (payload.get("extensions") or {}).get("persistedQuery")
-    digest = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
-    return any(isinstance(name, str) for name in (payload.get("query"), payload.get("documentId"), digest))
+    if problem := find_wrong_type(payload):
+        return problem
+    has_document = isinstance(payload.get("query"), str) or find_document_id(payload) is not None
+    return None if has_document else "query is missing"
 
 
 def _is_optional(value: Any, type: type) -> bool:

@@ -9,6 +9,9 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+#: Seconds that a client has for reading what is still to be sent, once its stream has ended.
+CLOSE_TIMEOUT = 5.0
+
 
 class Framing(Protocol):
     """How results follow each other in one response body."""
@@ -91,11 +94,13 @@ class StreamResponse(Response):
         self._expiry = expiry
         self._on_close = on_close
         self._sending: asyncio.Task[None] | None = None
+        self._broken_off = False
         self._last_sent = 0.0
         self._writing = asyncio.Lock()
 
     def break_off(self) -> None:
-        """End the connection in the middle."""
+        """End the connection in the middle, also if it has not begun yet."""
+        self._broken_off = True
         if self._sending is not None:
             self._sending.cancel()
 
@@ -103,6 +108,8 @@ class StreamResponse(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             self._sending = asyncio.create_task(self._send_all(send))
+            if self._broken_off:
+                self._sending.cancel()
             beside = [asyncio.create_task(self._watch(receive)), asyncio.create_task(self._keep_alive(send))]
             try:
                 # Not awaited by itself: its cancellation is an end, ours is not.
@@ -128,7 +135,10 @@ class StreamResponse(Response):
                         await self._write(send, framing.frame(result))
             except TimeoutError:
                 ending = framing.frame_failure(self._expiry)
-        await self._write(send, ending, more=False)
+        with suppress(TimeoutError):
+            # A client that reads nothing would have its stream for ever.
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._write(send, ending, more=False)
 
     async def _write(self, send: Send, data: bytes, *, more: bool = True) -> None:
         async with self._writing:

@@ -36,7 +36,7 @@ class TrustedDocuments:
 
     def find(self, payload: Mapping[str, Any]) -> str:
         """The text for a request's `query`, or `documentId`. Raises `BadUserInput` and `PersistedQueryNotSupported`."""
-        id = _id_of(payload)
+        id = find_document_id(payload)
         query = payload.get("query")
         if self._documents is None:
             if isinstance(query, str):
@@ -79,7 +79,7 @@ def load_manifest(path: Path) -> dict[str, str]:
     return {_bare(id): text for id, text in content.items()}
 
 
-def _id_of(payload: Mapping[str, Any]) -> str | None:
+def find_document_id(payload: Mapping[str, Any]) -> str | None:
     """The id that a request gives: `documentId` by the draft, or the hash that Apollo's and urql's links send."""
     id = payload.get("documentId")
     if id is None:

@@ -237,6 +237,21 @@ async def test_no_answer_is_stored_guessed_at_or_signed_with_a_version(ann: Clie
         assert not {"server", "x-powered-by", "via"} & {name.lower() for name in response.headers}
 
 
+async def test_what_nobody_expected_is_told_in_our_form(
+    ann: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("a secret of the server")
+
+    monkeypatch.setattr("server.graphql_http.read_request", fail)
+    response = await post(ann, VIEWER)
+    assert response.status_code == 500
+    assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert "secret" not in response.text
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "a secret of the server" in caplog.text
+
+
 async def test_a_page_of_another_site_may_ask_only_if_it_is_listed(start_server: StartServer, ann: Client) -> None:
     preflight = {
         "Access-Control-Request-Method": "POST",

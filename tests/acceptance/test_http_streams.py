@@ -10,6 +10,8 @@ import httpx2
 import pytest
 
 from agent.messages_wire import Answer, Text
+from server import streaming as streams
+from server.graphql_http import GraphQLEndpoint
 from server.streaming import EventFraming, MultipartFraming
 from tests.client import STREAM, Client, Reading
 from tests.conftest import ConnectClient, RunningServer, StartServer, until
@@ -50,6 +52,21 @@ def split_parts(body: str) -> list[dict[str, Any]]:
         assert head == "\r\nContent-Type: application/json"
         found.append(json.loads(content))
     return found
+
+
+async def ask_without_reading(
+    client: Client, message_id: str, accept: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for a stream over a connection that takes in next to nothing."""
+    host, port = client.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    body = json.dumps({"query": STREAM, "variables": {"messageId": message_id}}).encode()
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {client.token}\r\nAccept: {accept}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    return reader, writer
 
 
 async def open_subscriptions(client: Client) -> int:
@@ -190,14 +207,7 @@ async def test_a_reader_who_leaves_in_the_middle_of_a_long_replay_is_let_go(
     model.script(Answer([Text(f"{'x' * 20_000} {number}") for number in range(200)]))
     sent, _ = await ann.ask("Many parts.")
     before = await open_subscriptions(ann)
-    host, port = ann.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
-    body = json.dumps({"query": STREAM, "variables": {"messageId": sent.reply}}).encode()
-    head = (
-        f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ann.token}\r\nAccept: {accept}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    writer.write(head.encode() + body)
+    reader, writer = await ask_without_reading(ann, sent.reply, accept)
     await reader.readexactly(500)
 
     async def is_held() -> bool:
@@ -225,6 +235,71 @@ async def test_a_stream_ends_with_its_token(connect_client: ConnectClient, model
         assert split_parts(body)[-1]["payload"] is None
     else:
         assert split_events(body)[-1] == ("complete", "")
+
+
+@pytest.mark.parametrize("accept", [EVENTS, MULTIPART])
+async def test_a_stream_that_nobody_reads_ends_with_its_token_too(
+    connect_client: ConnectClient,
+    model: ScriptedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    server: RunningServer,
+    accept: str,
+) -> None:
+    monkeypatch.setattr(streams, "CLOSE_TIMEOUT", 0.2)
+    model.script(Answer([Text(f"{'x' * 20_000} {number}") for number in range(200)]))
+    sent, _ = await connect_client("ann").ask("Many parts.")
+    before = await open_subscriptions(connect_client("ann"))
+    brief = connect_client("ann", lifetime=2)
+    _, writer = await ask_without_reading(brief, sent.reply, accept)
+
+    async def is_held() -> bool:
+        return await open_subscriptions(connect_client("ann")) == before + 1
+
+    async def is_released() -> bool:
+        return await open_subscriptions(connect_client("ann")) == before
+
+    await until(is_held)
+    await until(is_released, seconds=4)
+    writer.transport.abort()
+
+
+async def test_who_leaves_waits_no_longer_for_the_whole_reply(
+    server: RunningServer, ann: Client, model: ScriptedModel
+) -> None:
+    model.script(SLOW)
+    [endpoint, *_] = [getattr(route, "endpoint", None) for route in server.app.routes]
+    query = 'mutation { sendMessage(input: {text: "Long.", idempotencyKey: "k"}) { finishedReply { id } } }'
+    requests = [asyncio.create_task(ann.http.post("/graphql", json={"query": query})) for _ in range(5)]
+    assert isinstance(endpoint, GraphQLEndpoint)
+    await until(lambda: endpoint.sockets.count("ann") == 5)
+    for request in requests:
+        request.cancel()
+    await asyncio.gather(*requests, return_exceptions=True)
+    assert isinstance(endpoint, GraphQLEndpoint)
+    await until(lambda: endpoint.sockets.count("ann") == 0, seconds=2)
+
+
+async def test_so_many_streams_and_no_more(
+    start_server: StartServer, connect_client: ConnectClient, model: ScriptedModel
+) -> None:
+    model.script(SLOW)
+    async with start_server(sockets_per_user=2) as server:
+        ann, bob = connect_client("ann", url=server.url), connect_client("bob", url=server.url)
+        sent = await ann.send("Go on for long.")
+        wanted = {"messageId": sent.reply}
+        async with streaming(ann, STREAM, wanted), streaming(ann, STREAM, wanted):
+            async with streaming(ann, STREAM, wanted) as refused:
+                [error] = json.loads(await refused.aread())["errors"]
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+            assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 5}
+            async with streaming(bob, "{ viewer { id } }") as allowed:
+                assert allowed.status_code == 200
+
+        async def is_free() -> bool:
+            async with streaming(ann, "{ viewer { id } }") as response:
+                return response.status_code == 200
+
+        await until(is_free, seconds=2)
 
 
 async def test_a_server_that_stops_breaks_streams_off_so_that_their_readers_come_again(

@@ -1,10 +1,12 @@
 """Which form of answer an Accept header asks for."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.accept import Form, parse_accept, prefers_page, rank_forms
+from server.accept import Form, parse_accept, parse_parameters, prefers_page, rank_forms
 
 APOLLO = (
     'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/graphql-response+json,application/json;q=0.9'
@@ -66,3 +68,14 @@ def test_of_equals_the_first_named_is_the_best(types: list[str]) -> None:
         "text/event-stream": Form.EVENTS,
     }
     assert rank_forms(", ".join(types)) == [named[type] for type in types]
+
+
+@pytest.mark.parametrize("piece", ['"', '"a', ",", ";", '";', 'a/b;"', "text/html;q=0.1,", '"a","', 'x="'])
+def test_reading_a_header_takes_time_by_its_length_and_no_more(piece: str) -> None:
+    header = '"' + piece * (3_000_000 // len(piece))
+    began = time.thread_time()
+    rank_forms(header)
+    prefers_page(header)
+    parse_parameters(header)
+    parse_accept(header[:300_000])
+    assert time.thread_time() - began < 2

@@ -13,10 +13,10 @@ from itertools import chain, repeat
 from typing import Any, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
-import orjson
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from orjson import loads
 
 from agent.model import (
     BlockEnded,
@@ -24,7 +24,9 @@ from agent.model import (
     ModelError,
     ModelEvent,
     ModelRequest,
+    Piece,
     ReasoningPiece,
+    TellPiece,
     TextPiece,
     ToolUse,
     Usage,
@@ -34,6 +36,7 @@ from agent.tools import Tool, ToolFailed
 from persistence import runs, tables
 from persistence.database import Database
 from persistence.runs import ClaimedRun
+from persistence.statements import compile_statement
 from resolvers.approvals import _deny
 from runs import follow, memory
 from runs.follow import Cursor, InvalidCursor, News, ReplyFinished, SavedReply, _Reader, follow_reply
@@ -76,6 +79,7 @@ def hurry() -> Iterator[None]:
 
 
 Ending = Literal["whole", "fails", "stopped", "lost", "handed over"]
+Said = ModelEvent | Piece
 #: The first may run at once; for the second the user is asked.
 ToolName = Literal["wait", "ask"]
 
@@ -84,7 +88,7 @@ ToolName = Literal["wait", "ask"]
 class Script:
     """What the model says in one attempt, step by step, and after how many pieces the attempt ends how."""
 
-    steps: Sequence[Sequence[ModelEvent]]
+    steps: Sequence[Sequence[Said]]
     ending: Ending = "whole"
     after: int = 0
     #: What the user says where a call asks for it.
@@ -110,8 +114,8 @@ def scripts(draw: st.DrawFn, endings: Sequence[Ending], tools: Sequence[ToolName
     return Script([*steps, draw_said(draw)], ending, after, draw(st.booleans()))
 
 
-def draw_said(draw: st.DrawFn) -> list[ModelEvent]:
-    said: list[ModelEvent] = []
+def draw_said(draw: st.DrawFn) -> list[Said]:
+    said: list[Said] = []
     for kind in draw(st.lists(st.sampled_from(["text", "reasoning", "redacted"]), max_size=3)):
         if kind == "redacted":
             said.append(BlockEnded(redacted="c2VjcmV0"))
@@ -122,7 +126,7 @@ def draw_said(draw: st.DrawFn) -> list[ModelEvent]:
     return said
 
 
-def draw_calls(draw: st.DrawFn, tools: Sequence[ToolName]) -> list[ModelEvent]:
+def draw_calls(draw: st.DrawFn, tools: Sequence[ToolName]) -> list[Said]:
     waits = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
     return [use_tool(wait, draw(st.sampled_from(tools))) for wait in waits]
 
@@ -144,13 +148,16 @@ class Puppet:
     repeatable: bool
     _pieces: int = 0
 
-    async def stream(self, request: ModelRequest, usage: Usage) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest, usage: Usage, tell: TellPiece) -> AsyncIterator[ModelEvent]:
         done = sum(message["role"] == "assistant" for message in request.messages)
         for event in self.script.steps[min(done, len(self.script.steps) - 1)]:
             await self._tick()
             if self.script.ending == "fails" and self._pieces >= self.script.after:
                 raise ModelError("MODEL_UNAVAILABLE", "It broke.", retryable=False)
-            yield event
+            if isinstance(event, TextPiece | ReasoningPiece):
+                tell(event)
+            else:
+                yield event
         yield ModelEnded("end_turn")
 
     async def call(self, parameters: Mapping[str, Any]) -> Any:
@@ -176,34 +183,34 @@ class Puppet:
 class Paper:
     """A database of one row, as far as a turn knows it."""
 
-    rowcount = 1
-
     def __init__(self) -> None:
         self.row = tables.Message(
             conversation_id=uuid4(), owner_id="ann", jump_id=uuid4(), role="ASSISTANT", status="QUEUED", attempt=0
         )
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    async def driver(self) -> AsyncIterator[Any]:
         yield self
 
-    session = connection
+    async def fetch(self, sql: str, *values: Any) -> Sequence[Any]:
+        """As the driver does."""
+        for statement in (runs.PARK_RUN, runs.SAVE_STEP, runs.FINISH_REPLY, runs.RELEASE_RUN):
+            compiled = compile_statement(statement)
+            if compiled.sql == sql:
+                pairs = zip(compiled.parameters, values, strict=True)
+                return self._write(statement, {name: loads(v) if is_json else v for (name, is_json), v in pairs})
+        row = self.row
+        return [(*(getattr(row, name) for name in tables.Message.model_fields), 1, row.depth)]
 
-    async def execute(self, statement: object, parameters: Mapping[str, Any]) -> Any:
-        if statement is runs.PARK_RUN:
-            self.row.status = "AWAITING_APPROVAL"
-            self.row.parts = orjson.loads(orjson.dumps(parameters["parts"]))
-        elif statement is runs.SAVE_STEP or statement is runs.FINISH_REPLY:
-            self.row.parts = orjson.loads(orjson.dumps(parameters["parts"]))
-            self.row.restarts = parameters.get("restarts", self.row.restarts)
-            self.row.status = parameters.get("status", self.row.status)
-        elif statement is not runs.RELEASE_RUN:
-            return [(self.row, 1, self.row.depth)]
-        return self
-
-    def scalar_one_or_none(self) -> bool:
-        """Whether the conversation wants a title."""
-        return False
+    def _write(self, statement: object, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        if statement is runs.RELEASE_RUN:
+            return ()
+        self.row.parts = parameters["parts"]
+        self.row.restarts = parameters.get("restarts", self.row.restarts)
+        parked = "AWAITING_APPROVAL" if statement is runs.PARK_RUN else self.row.status
+        self.row.status = parameters.get("status", parked)
+        # Neither does the conversation want a title, nor has it a later message.
+        return [(False, False)]
 
     def claim(self) -> ClaimedRun:
         row = self.row
@@ -254,8 +261,8 @@ class Recording(MemoryLiveReplies):
         self.paper = paper
         self.moments: list[LiveSlice | SavedReply] = []
 
-    def notify(self, id: UUID) -> None:
-        super().notify(id)
+    def _wake(self, id: UUID) -> None:
+        super()._wake(id)
         if id == self.paper.row.id:
             log = self.find_log(id)
             self.moments.append(

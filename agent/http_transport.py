@@ -1,0 +1,142 @@
+"""HTTP/1.1 for an HTTP client of httpx2, with as little as possible between the socket and who reads an answer.
+
+Everything else (keys, headers, redirects, time-outs, errors) is the client's.
+"""
+
+import asyncio
+import ssl
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import httpx2
+
+from agent.happy_eyeballs import open_socket
+from agent.http_connection import Connection, Take
+
+#: Seconds that a connection is kept for the next request, and how many to one server are.
+KEEP_ALIVE, MOST_IDLE = 30.0, 200
+
+#: Scheme, host, port, and the name that its certificate must have.
+Origin: TypeAlias = tuple[str, str, int, str]
+
+
+class StreamingTransport(httpx2.AsyncBaseTransport):
+    """Connections to servers, kept and used again; there may be any number at a time.
+
+    Its responses have their `AnswerBody` in `extensions["answer_body"]`.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        if tls is None:
+            tls = httpx2.create_ssl_context()
+            tls.set_alpn_protocols(["http/1.1"])
+        self._tls = tls
+        self._idle: defaultdict[Origin, dict[Connection, asyncio.TimerHandle]] = defaultdict(dict)
+        self._closed = False
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; gives the response once its head has come. Raises `httpx2.TransportError`."""
+        origin = _origin(request)
+        message = _write_head(request) + await request.aread()
+        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+        connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
+        try:
+            status, headers = await connection.send(message, timeouts.get("read"))
+        except BaseException:
+            connection.close()
+            raise
+        body = AnswerBody(self, origin, connection)
+        extensions: dict[str, Any] = {"http_version": b"HTTP/1.1", "answer_body": body}
+        return httpx2.Response(status, headers=headers, stream=body, extensions=extensions)
+
+    async def aclose(self) -> None:
+        """Close the connections that no answer is read from; the others close when theirs has ended."""
+        self._closed = True
+        for idle in self._idle.values():
+            for connection in list(idle):
+                connection.close()
+
+    def keep(self, origin: Origin, connection: Connection) -> None:
+        """Take back a connection whose answer has ended."""
+        idle = self._idle[origin]
+        if self._closed or len(idle) >= MOST_IDLE:
+            connection.close()
+        else:
+            idle[connection] = asyncio.get_running_loop().call_later(KEEP_ALIVE, connection.close)
+
+    def _take_idle(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        if not idle:
+            return None
+        connection, expiry = idle.popitem()
+        expiry.cancel()
+        return connection
+
+    async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
+        scheme, host, port, name = origin
+        tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": name} if scheme == "https" else {}
+
+        def forget(connection: Connection) -> None:
+            if expiry := self._idle[origin].pop(connection, None):
+                expiry.cancel()
+
+        try:
+            async with asyncio.timeout(timeout):
+                opened = await open_socket(host, port)
+                loop = asyncio.get_running_loop()
+                _, connection = await loop.create_connection(lambda: Connection(forget), sock=opened, **tls)
+        except TimeoutError as error:
+            raise httpx2.ConnectTimeout("Connecting took too long.") from error
+        except OSError as error:
+            raise httpx2.ConnectError(str(error)) from error
+        return connection
+
+
+class AnswerBody(httpx2.AsyncByteStream):
+    """The body of a response, as it comes."""
+
+    def __init__(self, pool: StreamingTransport, origin: Origin, connection: Connection) -> None:
+        self._pool, self._origin = pool, origin
+        self._connection: Connection | None = connection
+
+    async def feed(self, take: Take) -> bool:
+        """As `Connection.feed`."""
+        if self._connection is None:
+            raise httpx2.StreamClosed
+        return await self._connection.feed(take)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            pieces.append(piece)
+            return False
+
+        while await self.feed(take):
+            yield pieces.pop()
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.finish():
+            self._pool.keep(self._origin, connection)
+
+
+def _origin(request: httpx2.Request) -> Origin:
+    url = request.url
+    if url.scheme not in ("http", "https"):
+        raise httpx2.UnsupportedProtocol(f"{url.scheme!r} is not HTTP.")
+    host = url.raw_host.decode()
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return url.scheme, host, port, request.extensions.get("sni_hostname", host)
+
+
+def _write_head(request: httpx2.Request) -> bytes:
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    if any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines):
+        # A key with a line feed at its end would write headers of its own.
+        raise httpx2.LocalProtocolError("A header must be one line.")
+    if "transfer-encoding" in request.headers:
+        raise httpx2.LocalProtocolError("The body of a request must have a known length.")
+    return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -1,0 +1,157 @@
+"""The short way of text: from its writer to its readers in one go, without a task, a timer or a queue for each.
+
+A reply comes as hundreds of small pieces of text, with something else now and then. A reader that has caught up lets
+the feed of its log hand it the pieces, each by a plain call; for whatever is not text, or when it cannot take more at
+the moment, it leaves the feed and goes on by itself.
+"""
+
+import asyncio
+import logging
+from typing import Any, Protocol, TypeAlias
+
+from runs.log import LogReader, ReasoningDelta, TextDelta
+
+logger = logging.getLogger(__name__)
+
+TextPiece: TypeAlias = TextDelta | ReasoningDelta
+
+#: Wake-ups of readers a second up to which each piece goes out at once, and from which on each reader gets one piece
+#: in `LONGEST_WAIT` seconds.
+QUIET_RATE, BUSY_RATE = 8_000, 20_000
+LONGEST_WAIT = 0.04
+#: Seconds over which wake-ups are counted; between two looks at what is due.
+MEASURED, SLOT = 0.1, 0.005
+
+
+class Listener(Protocol):
+    """A reader that has caught up with a log."""
+
+    def take(self, piece: TextPiece, shared: dict[Any, Any]) -> bool:
+        """Pass a piece on at once; False if that cannot be done now: then nothing of it was.
+
+        `shared` is for what other listeners can use of the work for this piece.
+        """
+
+    def dismiss(self) -> None:
+        """Read on by yourself, from the last piece that you took."""
+
+
+class Feed:
+    """Hands the text of one live log to its listeners."""
+
+    __slots__ = ("_listeners", "_log", "_offset", "_pace", "_reader", "due", "waits")
+
+    def __init__(self, log: bytearray, pace: "Pace") -> None:
+        self._log = log
+        self._pace = pace
+        self._listeners: list[Listener] = []
+        self._reader = LogReader()
+        #: How far it has read, in bytes.
+        self._offset = 0
+        #: When the next piece may go out, by the clock of the loop; whether it waits for that.
+        self.due, self.waits = 0.0, False
+
+    def join(self, offset: int, listener: Listener) -> bool:
+        """Let a reader listen that has read `offset` bytes; False if that is not all there is."""
+        if offset != len(self._log):
+            return False
+        if self._offset != offset:
+            # Those who listen already have not been given all of it yet.
+            self.flush()
+        self._listeners.append(listener)
+        return True
+
+    def leave(self, listener: Listener) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def dismiss(self) -> None:
+        """Something else than text has happened."""
+        if self._listeners:
+            self.flush()
+            listeners, self._listeners = self._listeners, []
+            for listener in listeners:
+                listener.dismiss()
+
+    def grow(self) -> None:
+        """The log has grown."""
+        if self._listeners:
+            self._pace.hand_out(self, len(self._listeners))
+
+    def flush(self) -> None:
+        """Hand out all that is new."""
+        piece = bytes(memoryview(self._log)[self._offset :])
+        self._offset = len(self._log)
+        events = self._reader.read(piece)
+        if all(isinstance(event, TextDelta | ReasoningDelta) for event in events):
+            for event in events:
+                self._hand_out(event)  # type: ignore[arg-type]
+        else:
+            listeners, self._listeners = self._listeners, []
+            for listener in listeners:
+                listener.dismiss()
+
+    def _hand_out(self, piece: TextPiece) -> None:
+        shared: dict[Any, Any] = {}
+        busy = [listener for listener in self._listeners if not _takes(listener, piece, shared)]
+        for listener in busy:
+            self._listeners.remove(listener)
+            listener.dismiss()
+
+
+def _takes(listener: Listener, piece: TextPiece, shared: dict[Any, Any]) -> bool:
+    try:
+        return listener.take(piece, shared)
+    except Exception:
+        # A reader's trouble is not the writer's, who is calling here.
+        logger.exception("a reader failed, it goes on by itself")
+        return False
+
+
+class Pace:
+    """How long text waits for more of it: not at all while little is to do, up to 40 ms under load.
+
+    One timer serves all feeds.
+    """
+
+    def __init__(self) -> None:
+        self._wait = 0.0
+        self._count = 0
+        self._counted_since = 0.0
+        self._slots: dict[int, list[Feed]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def hand_out(self, feed: Feed, readers: int) -> None:
+        """Have a feed flushed: now, or when its wait is over."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._count += readers
+        if now - self._counted_since > MEASURED:
+            self._measure(now)
+        if feed.waits:
+            return
+        if now >= feed.due:
+            feed.due = now + self._wait
+            feed.flush()
+            return
+        feed.waits = True
+        self._slots.setdefault(int(feed.due / SLOT) + 1, []).append(feed)
+        if self._timer is None:
+            self._timer = loop.call_later(SLOT, self._flush_due)
+
+    def _measure(self, now: float) -> None:
+        rate = self._count / (now - self._counted_since)
+        busy = (rate - QUIET_RATE) / (BUSY_RATE - QUIET_RATE)
+        self._wait = LONGEST_WAIT * min(1.0, max(0.0, busy))
+        self._count, self._counted_since = 0, now
+
+    def _flush_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        current = int(now / SLOT)
+        for slot in sorted(slot for slot in self._slots if slot <= current):
+            for feed in self._slots.pop(slot):
+                feed.waits = False
+                feed.due = now + self._wait
+                feed.flush()
+        self._timer = loop.call_later(SLOT, self._flush_due) if self._slots else None

@@ -1,0 +1,140 @@
+"""Text deltas, written to a client without executing its operation for each of them.
+
+Executing an operation costs ten times what sending its result does, and of a reply nearly every event is a text delta,
+whose result differs from the last one in four values. So the operation is executed once on a delta that has marks in
+place of its values; what comes out is a template, exact for whatever was selected, and each delta is put into it. All
+other events go the ordinary way.
+"""
+
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import ExecutionResult, execute
+
+from runs.feed import TextPiece
+from runs.log import TextDelta
+from schema import message_stream
+from schema.root import LoquentSchema
+
+#: Templates that are remembered.
+REMEMBERED = 512
+
+# No name in a document can look like these values do in JSON: names have no colon and no dot.
+_NONCE = secrets.token_hex(8)
+_MARKS: dict[str, Any] = {
+    "cursor": f"cursor.{_NONCE}",
+    "part": secrets.randbelow(10**8) + 10**9,
+    "offset": secrets.randbelow(10**8) + 10**9 + 10**8,
+    "text": f"text.{_NONCE}",
+}
+_MARKED = re.compile("|".join(f"(?P<{name}>(?<=:){re.escape(orjson.dumps(m).decode())})" for name, m in _MARKS.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The result of an operation for a delta: constant text, and the names of the values between."""
+
+    pieces: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def fill(self, piece: TextPiece, cursor: str) -> str:
+        """The `data` of the result, in JSON."""
+        written = [self.pieces[0]]
+        for name, constant in zip(self.values, self.pieces[1:], strict=True):
+            match name:
+                case "text":
+                    written.append(orjson.dumps(piece.text).decode())
+                case "cursor":
+                    written.append(f'"{cursor}"')
+                case "offset":
+                    written.append(str(piece.offset))
+                case _:
+                    written.append(str(piece.part))
+            written.append(constant)
+        return "".join(written)
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The templates of one operation."""
+
+    text: Template
+    reasoning: Template
+
+
+class TemplateCache:
+    """Makes the templates of operations, and remembers them."""
+
+    def __init__(self, schema: LoquentSchema) -> None:
+        self._schema = schema
+        self._known: OrderedDict[object, Templates | None] = OrderedDict()
+
+    def find(self, query: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> Templates | None:
+        """The templates of an operation that is running; None where its result has something else to tell too."""
+        # Of variables, only those of @skip and @include can change what is selected of a delta.
+        switches = tuple(sorted((name, value) for name, value in (variables or {}).items() if isinstance(value, bool)))
+        key = (query, operation_name, switches)
+        if key in self._known:
+            self._known.move_to_end(key)
+        else:
+            self._known[key] = self._make(query, operation_name, variables)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+    def _make(self, query: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> Templates | None:
+        document = self._schema.documents.prepare(query).document
+        assert document is not None, "the operation is running"
+
+        def make(kind: type) -> Template | None:
+            result = execute(
+                self._schema._schema,
+                document,
+                root_value=kind(**_MARKS),
+                variable_values=dict(variables or {}),
+                operation_name=operation_name,
+            )
+            return _split(result.data) if isinstance(result, ExecutionResult) and not result.errors else None
+
+        text, reasoning = make(message_stream.TextDelta), make(message_stream.ReasoningDelta)
+        return Templates(text, reasoning) if text and reasoning else None
+
+
+def _split(data: Any) -> Template:
+    written = orjson.dumps(data).decode()
+    pieces, values, end = [], [], 0
+    for mark in _MARKED.finditer(written):
+        assert mark.lastgroup
+        pieces.append(written[end : mark.start()])
+        values.append(mark.lastgroup)
+        end = mark.end()
+    return Template((*pieces, written[end:]), tuple(values))
+
+
+class DirectText:
+    """How one operation is sent text deltas."""
+
+    def __init__(self, find: Callable[[], Templates | None], send: Callable[[str], bool]) -> None:
+        """`send` sends the `data` of a result, in JSON, at once; False if it cannot at the moment."""
+        self._find = find
+        self._send = send
+        self._templates: Templates | None = None
+
+    def prepare(self) -> bool:
+        """Whether its deltas can be sent this way."""
+        self._templates = self._find()
+        return self._templates is not None
+
+    def send(self, piece: TextPiece, write_cursor: Callable[[], str], shared: dict[Any, Any]) -> bool:
+        """Send a delta; `shared` keeps what other readers of the same delta can use."""
+        assert self._templates is not None
+        template = self._templates.text if isinstance(piece, TextDelta) else self._templates.reasoning
+        data: str | None = shared.get(id(template))
+        if data is None:
+            data = shared[id(template)] = template.fill(piece, write_cursor())
+        return self._send(data)

@@ -1,0 +1,212 @@
+"""What uvicorn lets a client do below ASGI, within limits: how much at once, how often, how long.
+
+No application sees it: control frames and empty fragments, headers that never end, requests nobody waits for.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame
+from websockets.protocol import State
+
+from server.graphql_response import encode_json, format_error
+from server.headers import DEFAULTS
+from server.sockets import TOO_MANY_REQUESTS, TokenBucket
+
+#: Bytes that are parsed before anything is counted: uvloop hands over 256 kB at once, which is 40,000 frames.
+PIECE = 4096
+#: Seconds that a client has for reading the last that is sent to it.
+CLOSE_TIMEOUT = 5.0
+
+#: Of one socket, control frames and fragments among them.
+FRAMES_PER_SECOND = 2000
+FRAMES_AT_ONCE = 4000
+#: Fragments of one message that are kept apart: each of them costs more memory than its bytes.
+FRAGMENTS = 256
+
+#: Bytes that may come without any of them being for the application: address, headers and trailers of a request.
+HEAD_BYTES = 32 * 1024
+#: Seconds that a client has for them, and for the first of them once it is connected.
+HEAD_TIMEOUT = 30.0
+#: Requests that wait for the answer of another on the same connection.
+PIPELINED = 100
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's, with a budget of frames; what it holds back for a client that does not read is bounded."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._frames = TokenBucket(FRAMES_PER_SECOND, FRAMES_AT_ONCE)
+        self._late_pongs: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        """Parse piece by piece: uvicorn would parse everything before it looks at the first frame."""
+        for start in range(0, len(data), PIECE):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + PIECE])
+
+    def handle_events(self) -> None:
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            self._refuse_handshake()
+            return
+        count = len(self.conn.events)
+        if count and self._frames.take(count):
+            self.conn.fail(TOO_MANY_REQUESTS, "Too many frames")
+            self.handle_parser_exception()
+            return
+        try:
+            super().handle_events()
+        except InvalidState:
+            # A text that is no UTF-8, and then a close frame: it has been answered, and uvicorn would close once more.
+            self.handle_parser_exception()
+
+    def _refuse_handshake(self) -> None:
+        """Send the refusal: uvicorn knows only what can be read, and would leave the client without an answer."""
+        refusal = b"".join(self.conn.data_to_send())
+        self.transport.write(refusal or _format_refusal(HTTPStatus.BAD_REQUEST, "This is no WebSocket handshake."))
+        _close(self)
+
+    def handle_cont(self, event: Frame) -> None:
+        super().handle_cont(event)
+        if len(self.frames) > FRAGMENTS:
+            # Their bytes are limited, their number is not: most may be empty.
+            self.frames = [b"".join(self.frames)]
+
+    def handle_ping(self) -> None:
+        """Answer only the latest pings of a client that does not read, once it does (RFC 6455, 5.5.3)."""
+        # Once there is a close frame, it stands behind the pongs.
+        if self.writable.is_set() or self.conn.state is not State.OPEN:
+            super().handle_ping()
+        elif pongs := self.conn.data_to_send():
+            self._late_pongs = pongs
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._late_pongs and not self.transport.is_closing():
+            pongs, self._late_pongs = self._late_pongs, []
+            self.transport.write(b"".join(pongs))
+
+    def handle_parser_exception(self) -> None:
+        if self.conn.close_sent is None:
+            # Frames before the handshake was answered: no close frame can be sent yet, and uvicorn counts on one.
+            self.transport.abort()
+            return
+        super().handle_parser_exception()
+        _close(self)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        _close(self)
+
+    async def run_asgi(self) -> None:
+        try:
+            await super().run_asgi()
+        finally:
+            # uvicorn closes the socket now or in `close_timeout`, and then waits until everything has been read.
+            self.loop.call_later(self.close_timeout + CLOSE_TIMEOUT, _abort, self)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, with limits for what comes before a request reaches the application.
+
+    They are for the bytes since the application was last given anything, whatever these bytes are.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unheard = 0
+        self._unheard_since = self.loop.time()
+        self._is_upgraded = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(HEAD_TIMEOUT, self._check_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_patience()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            if self._is_upgraded or self.transport.is_closing():
+                # As with uvicorn, frames that come before the handshake is answered are lost.
+                return
+            piece = data[start : start + PIECE]
+            if not self._unheard:
+                self._unheard_since = self.loop.time()
+            self._unheard += len(piece)
+            super().data_received(piece)
+            if self._unheard > HEAD_BYTES:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Address and headers are too long.")
+            elif len(self.pipeline) > PIPELINED:
+                # uvicorn stops reading only after all that came, and reads on with each answer.
+                _close(self)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._unheard = 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._unheard = 0
+
+    def handle_websocket_upgrade(self) -> None:
+        self._is_upgraded = True
+        self._forget_patience()
+        super().handle_websocket_upgrade()
+
+    def _check_patience(self) -> None:
+        # One timer for the connection: it looks again when what is coming now would be too late.
+        now = self.loop.time()
+        waits = self.cycle is None or (self._unheard > 0 and not self._is_answering())
+        left = self._unheard_since + HEAD_TIMEOUT - now if waits else HEAD_TIMEOUT
+        if left > 0:
+            self._patience = self.loop.call_later(left, self._check_patience)
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.")
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        # Behind a request that is still being answered, it would pass for the answer to that one.
+        if self._unheard and (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.write(_format_refusal(status, message))
+        _close(self)
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def _format_refusal(status: HTTPStatus, message: str) -> bytes:
+    """A whole answer, as the application refuses requests; the connection ends after it."""
+    body = encode_json({"errors": [format_error("BAD_USER_INPUT", message)]})
+    headers = {
+        **DEFAULTS,
+        "Content-Type": "application/json; charset=utf-8",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def _close(protocol: WebSocketProtocol | HttpProtocol) -> None:
+    """Close its connection, if need be before the client has read everything: it may never read."""
+    protocol.transport.close()
+    protocol.loop.call_later(CLOSE_TIMEOUT, _abort, protocol)
+
+
+def _abort(protocol: WebSocketProtocol | HttpProtocol) -> None:
+    # asyncio fails to abort a connection that has ended already.
+    if protocol in protocol.connections:
+        protocol.transport.abort()
