@@ -32,12 +32,12 @@ def _to_json(value: Any) -> str:
 class Database:
     """A pool of connections to one PostgreSQL database."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=30,
             json_serializer=_to_json,
             json_deserializer=orjson.loads,
             connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10, "command_timeout": 30},

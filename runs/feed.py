@@ -115,6 +115,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._wait = 0.0
         self._count = 0
         self._counted_since = 0.0
@@ -123,7 +124,10 @@ class Pace:
 
     def hand_out(self, feed: Feed, readers: int) -> None:
         """Have a feed flushed: now, or when its wait is over."""
-        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            # Asking for it costs a system call, and this is called for every token.
+            self._loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         self._count += readers
         if now - self._counted_since > MEASURED:
@@ -146,7 +150,8 @@ class Pace:
         self._count, self._counted_since = 0, now
 
     def _flush_due(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        assert loop is not None
         now = loop.time()
         current = int(now / SLOT)
         for slot in sorted(slot for slot in self._slots if slot <= current):

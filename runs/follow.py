@@ -205,6 +205,9 @@ async def follow_reply(
             if not saved.running or (slice is not None and slice.ended):
                 return
             quiet = 0 if news.events else quiet + 1
+            if slice is not None and slice.more:
+                # At once: it was the reader that took its time, not the writer.
+                continue
             if slice is not None and deliver is not None:
                 if not news.events and await _listen(live, message_id, reader, slice.restarts, deliver):
                     quiet = 0

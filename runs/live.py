@@ -27,6 +27,8 @@ class LiveSlice:
     data: bytes
     #: Whether this is the end of it: the reply is saved.
     ended: bool
+    #: Whether there is more than was taken at once.
+    more: bool = False
 
 
 class Watch(Protocol):

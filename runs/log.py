@@ -130,6 +130,24 @@ def _as_parked(call: ToolCallPart) -> ToolCallPart:
     return replace(call, status="AWAITING_APPROVAL", result=None, order=None, begun=False)
 
 
+def cut_log(log: bytes | bytearray, start: int, most: int) -> int:
+    """Where a piece that begins at `start` may end: after `most` bytes or less, between characters and records.
+
+    A single record may be longer.
+    """
+    end = start + most
+    if end >= len(log):
+        return len(log)
+    mark = log.rfind(MARK, start, end)
+    if mark >= 0 and (line := log.find(b"\n", mark)) >= end:
+        # It lies within a record.
+        return mark if mark > start else line + 1
+    # Not before the second byte of a character, or a later one.
+    while log[end] & 0xC0 == 0x80:
+        end -= 1
+    return end
+
+
 class LogReader:
     """Reads a log piece by piece, as it grows; each piece must end where the writer ended one."""
 

@@ -8,7 +8,10 @@ from uuid import UUID
 
 from runs.feed import Feed, Listener, Pace
 from runs.live import LiveSlice, Signal
+from runs.log import cut_log
 
+#: Bytes that a reader takes at once, or one record.
+MOST_AT_ONCE = 16 * 1024
 #: Seconds that the live state of a saved reply stays for readers to finish; later ones read the saved reply.
 LINGER = 10.0
 
@@ -121,7 +124,11 @@ class MemoryLiveReplies:
         if log is None:
             return None
         start = offset if log.attempt == attempt else 0
-        return LiveSlice(log.attempt, log.restarts, bytes(memoryview(log.data)[start:]), log.ended)
+        # Who enters finds its place in the whole log; later a slow reader shall not hold all that it has not sent.
+        end = cut_log(log.data, start, MOST_AT_ONCE) if start else len(log.data)
+        more = end < len(log.data)
+        data = bytes(memoryview(log.data)[start:end])
+        return LiveSlice(log.attempt, log.restarts, data, log.ended and not more, more)
 
     @contextmanager
     def watch(self, id: UUID) -> Iterator[MemoryWatch]:

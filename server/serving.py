@@ -17,6 +17,9 @@ from server.app import create_app
 from server.settings import Settings
 from server.wire import HttpProtocol, WebSocketProtocol
 
+#: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
+GARBAGE_THRESHOLDS = (5_000, 20, 50)
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -61,9 +64,11 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
     with listen(settings.host, settings.port, settings.listen_fd) as listener:
 
         def begin() -> None:
-            # What the program consists of stays: searches for garbage, which stop everything, need not look at it.
+            # Searches for garbage stop everything. What the program consists of stays, so they need not look at it;
+            # and without it they would look at all that is open each time that a few more streams have begun.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GARBAGE_THRESHOLDS)
             if on_start is not None:
                 on_start(listener.getsockname()[1])
 

@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LOQUENT_", frozen=True, populate_by_name=True)
 
     database_url: str | None = None
-    database_pool: int = Field(default=10, ge=1, le=1000)
+    database_pool: int = Field(default=20, ge=1, le=1000)
     valkey_url: str | None = None
     data_dir: Path = Path(".loquent")
     host: str = "127.0.0.1"

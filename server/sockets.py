@@ -26,6 +26,9 @@ ID_CHARACTERS = 128
 
 TOO_MANY_REQUESTS = 4429
 
+#: The extension of the ASGI scope by which a message is sent without waiting (`WebSocketProtocol.send_at_once`).
+SEND_AT_ONCE = "loquent.send_at_once"
+
 
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
@@ -98,6 +101,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         self.closed = False
         #: Called once, when a close begins: it may take long with a client that does not read.
         self.on_close: Callable[[], None] = lambda: None
+        self._send_at_once: Callable[[str], bool] = response.scope.get("extensions", {}).get(SEND_AT_ONCE, _never)
         self._traffic = TokenBucket(MESSAGES_PER_OPERATION * view.socket_limits.operations_per_second)
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
@@ -139,18 +143,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
 
     def send_at_once(self, text: str) -> bool:
         """Send a message if that needs no waiting for the client; else False, and nothing is sent."""
-        if self.closed:
-            return False
-        sending = self.ws.send_text(text)
-        try:
-            # uvicorn waits, if it has to, before it writes anything: stopped there, it has done nothing.
-            sending.send(None)
-        except StopIteration:
-            return True
-        except (WebSocketDisconnect, RuntimeError):
-            return False
-        sending.close()
-        return False
+        return not self.closed and self._send_at_once(text)
 
     async def close(self, code: int, reason: str) -> None:
         """Close it unless that has begun; a client that has left already is no failure."""
@@ -164,6 +157,11 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         if not self.closed:
             self.closed = True
             self.on_close()
+
+
+def _never(text: str) -> bool:
+    """Another server than ours has no such way."""
+    return False
 
 
 def fit_reason(reason: str) -> str:

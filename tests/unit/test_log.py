@@ -50,8 +50,11 @@ from runs.log import (
     ToolCallAwaitingApproval,
     ToolCallFinished,
     ToolCallStarted,
+    begin_text,
+    cut_log,
     events_after,
     read_parts,
+    start_call,
     utf16_length,
     write_log,
 )
@@ -677,3 +680,32 @@ async def test_readers_who_follow_a_reply_from_any_moment_end_with_all_of_it(
     for screen in screens:
         assert isinstance(screen, Screen)
         assert screen.parts == shown(paper.read().parts)
+
+
+# Taking a log piece by piece
+
+
+@given(
+    st.lists(st.text(max_size=8).filter(bool) | st.sampled_from(["\x00call", "\x00text"]), max_size=30),
+    st.integers(8, 60),
+)
+def test_a_log_that_is_cut_tells_what_the_whole_one_does(pieces: list[str], most: int) -> None:
+    log = begin_text()
+    for piece in pieces:
+        match piece:
+            case "\x00call":
+                log += start_call(ToolCallPart("1", "tasks", {"a": "é" * 20})) + begin_text()
+            case "\x00text":
+                log += begin_text()
+            case text:
+                log += text.encode("utf-8", "replace")
+    whole, cut, start = LogReader(), LogReader(), 0
+    texts = ["".join(getattr(event, "text", "") for event in whole.read(log))]
+    told: list[LogEvent] = []
+    while start < len(log):
+        end = cut_log(log, start, most)
+        assert end > start
+        told += cut.read(log[start:end])
+        start = end
+    assert cut.position == whole.position
+    assert ["".join(getattr(event, "text", "") for event in told)] == texts
