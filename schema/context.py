@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import strawberry
@@ -18,8 +18,7 @@ from resolvers.messages import MessageState
 from runs.follow import Deliver
 from schema.scalars import StreamCursors
 
-if TYPE_CHECKING:
-    from schema.direct import DirectText
+FindDelivery: TypeAlias = Callable[[StreamCursors], Deliver | None]
 
 
 class Loaders:
@@ -54,7 +53,8 @@ class RequestContext:
         self.connection_params: dict[str, object] | None = None
         self._caller: Context | None = None
         self._loaders: Loaders | None = None
-        self._direct: DirectText | None = None
+        #: What sends text deltas of a message to the client of this operation; None if there is no such way.
+        self.find_delivery: FindDelivery = lambda cursors: None
         #: Sees to work that may take as long as a reply: by HTTP it ends when its client leaves.
         self.wait_for: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] = _await
         if caller is not None:
@@ -73,18 +73,11 @@ class RequestContext:
         assert self._loaders is not None, "no operation runs before the caller is known"
         return self._loaders
 
-    def of_operation(self, direct: "DirectText") -> Self:
+    def of_operation(self, deliver: FindDelivery) -> Self:
         """The same for one operation, whose client can be sent text deltas directly."""
         context = copy(self)
-        context._direct = direct
+        context.find_delivery = deliver
         return context
-
-    def deliver_directly(self, cursors: StreamCursors) -> Deliver | None:
-        """What sends text deltas of a message to the client of this operation; None if there is no such way."""
-        direct = self._direct
-        if direct is None or not direct.prepare():
-            return None
-        return lambda piece, cursor, shared: direct.send(piece, lambda: cursors.write(cursor), shared)
 
 
 Info = strawberry.Info[RequestContext, None]

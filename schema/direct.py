@@ -17,9 +17,11 @@ import orjson
 from graphql import ExecutionResult, execute
 
 from runs.feed import TextPiece
+from runs.follow import Cursor, Deliver
 from runs.log import TextDelta
 from schema import message_stream
 from schema.root import LoquentSchema
+from schema.scalars import StreamCursors
 
 #: Templates that are remembered.
 REMEMBERED = 512
@@ -123,18 +125,18 @@ class DirectText:
         """`send` sends the `data` of a result, in JSON, at once; False if it cannot at the moment."""
         self._find = find
         self._send = send
-        self._templates: Templates | None = None
 
-    def prepare(self) -> bool:
-        """Whether its deltas can be sent this way."""
-        self._templates = self._find()
-        return self._templates is not None
+    def deliver(self, cursors: StreamCursors) -> Deliver | None:
+        """What sends deltas of the cursors' message; None if they cannot be sent this way."""
+        templates = self._find()
+        if templates is None:
+            return None
 
-    def send(self, piece: TextPiece, write_cursor: Callable[[], str], shared: dict[Any, Any]) -> bool:
-        """Send a delta; `shared` keeps what other readers of the same delta can use."""
-        assert self._templates is not None
-        template = self._templates.text if isinstance(piece, TextDelta) else self._templates.reasoning
-        data: str | None = shared.get(id(template))
-        if data is None:
-            data = shared[id(template)] = template.fill(piece, write_cursor())
-        return self._send(data)
+        def send(piece: TextPiece, cursor: Cursor, shared: dict[Any, Any]) -> bool:
+            template = templates.text if isinstance(piece, TextDelta) else templates.reasoning
+            data: str | None = shared.get(id(template))
+            if data is None:
+                data = shared[id(template)] = template.fill(piece, cursors.write(cursor))
+            return self._send(data)
+
+        return send

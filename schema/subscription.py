@@ -28,7 +28,7 @@ Every event once and in order, on any node, during the run and after it; ends wi
         caller = info.context.caller
         cursors = StreamCursors(parse_id("messageId", message_id))
         start = Cursor() if after is None else cursors.read(after)
-        deliver = info.context.deliver_directly(cursors)
+        deliver = info.context.find_delivery(cursors)
         async with aclosing(follow_message(caller, cursors.message_id, start, deliver)) as stream:
             async for news in stream:
                 for event in await convert_news(caller, cursors, news):

@@ -187,7 +187,7 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             results = await self.schema.stream(
                 operation.query,
                 variable_values=operation.variables,
-                context_value=self.context.of_operation(self._direct(operation)),
+                context_value=self.context.of_operation(self._direct(operation).deliver),
                 root_value=self.root_value,
                 operation_name=operation.operation_name,
             )
