@@ -33,21 +33,23 @@ _MEDIA_TYPES = {
 
 
 def page_routes(token: str | None) -> list[BaseRoute]:
-    """The chat page at `/`, its assets, GraphiQL's assets and the icon.
+    """The chat page at `/`, its assets and the icon; in development GraphiQL's assets too.
 
-    `token` is a bearer token that the chat page uses by itself (development only); without one it asks
-    the user.
+    `token` is a bearer token that the chat page uses by itself; None where this is not development. Without one the
+    page asks the user.
     """
 
     async def chat(_: Request) -> Response:
         return _page(_WEB / "chat" / "index.html", _CHAT_POLICY, {"token": token or ""})
 
-    return [
+    routes: list[BaseRoute] = [
         Route("/", chat),
         Route("/favicon.ico", _favicon),
         Mount("/chat", _Assets(directory=_WEB / "chat")),
-        Mount("/graphiql", _Assets(directory=_WEB / "dist" / "graphiql")),
     ]
+    if token is not None:
+        routes.append(Mount("/graphiql", _Assets(directory=_WEB / "dist" / "graphiql")))
+    return routes
 
 
 def graphiql_page(token: str | None) -> Response:

@@ -315,3 +315,12 @@ async def test_limits_are_settings(start_server: StartServer, connect_client: Co
         async with start_server(**{setting: 0 if setting == "document_aliases" else 1}) as server:
             response = await post(connect_client("ann", url=server.url), query)
         assert setting.removeprefix("document_") == response.json()["errors"][0]["extensions"]["limit"]
+
+
+async def test_there_is_no_graphiql_and_no_schema_for_the_public(ann: Client) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    assert (await ann.http.get("/graphql", headers=browser)).status_code == 400
+    assert (await ann.http.get("/graphiql/")).status_code == 404
+    response = await post(ann, {"query": "{ __schema { types { name } } }"})
+    assert response.status_code == 400
+    assert "Introspection is off" in refusal(response)
