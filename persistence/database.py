@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 #: Seconds that closing the connections may take.
 CLOSE_SECONDS = 3.0
-#: What SQLAlchemy raises while PostgreSQL cannot be reached.
-UNREACHABLE = (OSError, asyncpg.InterfaceError, InterfaceError, OperationalError, TimeoutError, PoolTimeoutError)
+#: What the driver raises where its connection is of no more use.
+BROKEN = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+#: What it and SQLAlchemy raise while PostgreSQL cannot be reached.
+UNREACHABLE = (*BROKEN, InterfaceError, OperationalError, PoolTimeoutError)
 #: What a statement of the driver's raises that would store something twice.
 UniqueViolation = asyncpg.UniqueViolationError
 
@@ -83,8 +85,8 @@ class Database:
         try:
             yield connection
         except BaseException as error:
-            # Of a statement that was cancelled nobody knows how far it came.
-            if not isinstance(error, Exception):
+            # Of a statement that was cancelled, or failed on the way, nobody knows how far it came.
+            if not isinstance(error, Exception) or isinstance(error, BROKEN):
                 connection.terminate()
             raise
         finally:
