@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import ExecutionResult, execute
+from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, execute
 
 from runs.feed import TextPiece
 from runs.follow import Cursor, Deliver
@@ -78,21 +78,24 @@ class TemplateCache:
 
     def find(self, query: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> Templates | None:
         """The templates of an operation that is running; None where its result has something else to tell too."""
-        # Of variables, only those of @skip and @include can change what is selected of a delta.
-        switches = tuple(sorted((name, value) for name, value in (variables or {}).items() if isinstance(value, bool)))
+        document = self._schema.documents.prepare(query).document
+        assert document is not None, "the operation is running"
+        # Of variables, only those of @skip and @include can change what is selected of a delta. Who sends more than
+        # are declared must not fill the memory with them.
+        values = {name: (variables or {}).get(name) for name in _declared_variables(document)}
+        switches = tuple(sorted((name, value) for name, value in values.items() if isinstance(value, bool)))
         key = (query, operation_name, switches)
         if key in self._known:
             self._known.move_to_end(key)
         else:
-            self._known[key] = self._make(query, operation_name, variables)
+            self._known[key] = self._make(document, operation_name, variables)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return self._known[key]
 
-    def _make(self, query: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> Templates | None:
-        document = self._schema.documents.prepare(query).document
-        assert document is not None, "the operation is running"
-
+    def _make(
+        self, document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any] | None
+    ) -> Templates | None:
         def make(kind: type) -> Template | None:
             result = execute(
                 self._schema._schema,
@@ -105,6 +108,11 @@ class TemplateCache:
 
         text, reasoning = make(message_stream.TextDelta), make(message_stream.ReasoningDelta)
         return Templates(text, reasoning) if text and reasoning else None
+
+
+def _declared_variables(document: DocumentNode) -> set[str]:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    return {each.variable.name.value for node in operations for each in node.variable_definitions or ()}
 
 
 def _split(data: Any) -> Template:

@@ -130,3 +130,9 @@ def test_templates_are_made_once_for_all_who_select_the_same() -> None:
     first = TEMPLATES.find(query, None, {"id": "a", "yes": True})
     assert TEMPLATES.find(query, None, {"id": "b", "yes": True}) is first
     assert TEMPLATES.find(query, None, {"id": "b", "yes": False}) is not first
+
+
+def test_variables_that_are_not_declared_make_no_templates_of_their_own() -> None:
+    query = 'subscription ($yes: Boolean!) { messageStream(messageId: "x") { cursor @include(if: $yes) } }'
+    first = TEMPLATES.find(query, None, {"yes": True})
+    assert TEMPLATES.find(query, None, {"yes": True, **{f"more{number}": True for number in range(9)}}) is first
