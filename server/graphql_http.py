@@ -31,12 +31,11 @@ from server.graphql_request import GraphQLRequest, UnreadableRequest, read_reque
 from server.graphql_response import encode_json, format_error, format_result, refuse, write_result
 from server.graphql_ws import TransportWSHandler, WebSocketContext, find_authorization
 from server.sockets import OpenSockets, SocketLimits, WebSocketAdapter
-from server.streaming import EventFraming, Framing, MultipartFraming, StreamResponse
+from server.streaming import EventFraming, Framing, MultipartFraming, StreamResponse, until_disconnect
 from server.trusted_documents import TrustedDocuments
 
 _FRAMINGS: Mapping[Form, Framing] = {Form.EVENTS: EventFraming(), Form.MULTIPART: MultipartFraming()}
 _EXPIRY = encode_json([format_error("UNAUTHENTICATED", "The token has ended.")])
-
 
 #: Seconds after which one who has too many streams open may try again.
 STREAM_RETRY = 5
@@ -168,7 +167,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         if not self.sockets.enter(owner_id):
             work.close()
             raise _too_many_streams()
-        working, leaving = asyncio.create_task(work), asyncio.create_task(_until_disconnect(request))
+        working, leaving = asyncio.create_task(work), asyncio.create_task(until_disconnect(request.receive))
         try:
             await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
@@ -249,9 +248,3 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
 
 def _too_many_streams() -> RateLimited:
     return RateLimited(STREAM_RETRY, "open streams")
-
-
-async def _until_disconnect(request: Request) -> None:
-    """Wait until a client whose request was read has left."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -30,14 +30,19 @@ def format_result(result: ExecutionResult) -> dict[str, Any]:
     """The result as a map; without `data` where nothing was executed."""
     errors = result.errors or []
     body: dict[str, Any] = {}
-    # A field that fails has a path: without any, the request itself was refused.
-    if result.data is not None or not errors or any(error.path for error in errors):
+    if is_executed(result):
         body["data"] = result.data
     if errors:
         body["errors"] = [error.formatted for error in errors]
     if result.extensions:
         body["extensions"] = result.extensions
     return body
+
+
+def is_executed(result: ExecutionResult) -> bool:
+    """Whether an operation was begun at all; else the request itself was refused, or its stream broke off."""
+    # A field that fails has a path.
+    return result.data is not None or not result.errors or any(error.path for error in result.errors)
 
 
 def refuse(

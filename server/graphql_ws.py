@@ -26,11 +26,20 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 from strawberry.types import ExecutionResult
 from strawberry.types.unset import UnsetType
 
+from resolvers.errors import RateLimited
 from schema.context import RequestContext
 from schema.direct import DirectText, TemplateCache, Templates
 from schema.errors import code_errors
-from server.graphql_response import encode_json
-from server.sockets import TOO_MANY_REQUESTS, OpenSockets, SocketLimits, TokenBucket, WebSocketAdapter, find_problem
+from server.graphql_response import encode_json, is_executed
+from server.sockets import (
+    CLOSE_TIMEOUT,
+    TOO_MANY_REQUESTS,
+    OpenSockets,
+    SocketLimits,
+    TokenBucket,
+    WebSocketAdapter,
+    find_problem,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +47,6 @@ FORBIDDEN = 4403
 # Clients made with graphql-ws come back after this one, later each time. 4429 is final for them, and so are 1011 and
 # 4500.
 TRY_AGAIN_LATER = 1013
-
-#: Seconds that a client has for reading what is still to be sent, once its socket is to be closed.
-CLOSE_TIMEOUT = 5.0
-
 
 #: How every message with data begins; the operation's id is its end.
 DATA_HEAD = '{"type":"next","payload":{"data":'
@@ -173,11 +178,9 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         await super().handle_subscribe({**message, "payload": payload})  # type: ignore[typeddict-item]
 
     def _admit(self) -> None:
-        """Count one more operation. Raises `GraphQLError` where it is too much."""
+        """Count one more operation. Raises `RateLimited` or `GraphQLError` where it is too much."""
         if wait := self._beginnings.take():
-            again = max(1, math.ceil(wait))
-            problem = f"Too many operations in one second on this socket. Try again in {again} s."
-            raise GraphQLError(problem, extensions={"code": "RATE_LIMITED", "retryAfter": again})
+            raise RateLimited(max(1, math.ceil(wait)), "operations in one second on this socket")
         if len(self.operations) >= self._view.socket_limits.operations_per_socket:
             problem = "Too many operations at the same time on this socket: complete one first."
             raise GraphQLError(problem, extensions={"code": "RATE_LIMITED"})
@@ -209,8 +212,7 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         async for result in result_source:
             # Nothing here is delivered in increments.
             assert isinstance(result, ExecutionResult)
-            # A field that fails has a path: without any, the operation itself was refused or broke off.
-            if result.data is None and result.errors and not any(error.path for error in result.errors):
+            if result.errors and not is_executed(result):
                 await operation.send_initial_errors(result.errors)
                 return
             await operation.send_next(result)

@@ -26,6 +26,9 @@ ID_CHARACTERS = 128
 
 TOO_MANY_REQUESTS = 4429
 
+#: Seconds that a client has for reading what is still to be sent, once its socket or stream is to be closed.
+CLOSE_TIMEOUT = 5.0
+
 #: The extension of the ASGI scope by which a message is sent without waiting (`WebSocketProtocol.send_at_once`).
 SEND_AT_ONCE = "loquent.send_at_once"
 

@@ -9,8 +9,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-#: Seconds that a client has for reading what is still to be sent, once its stream has ended.
-CLOSE_TIMEOUT = 5.0
+from server.sockets import CLOSE_TIMEOUT
 
 
 class Framing(Protocol):
@@ -155,11 +154,15 @@ class StreamResponse(Response):
                 await self._write(send, self._framing.heartbeat)
 
     async def _watch(self, receive: Receive) -> None:
-        """Wait until the client has left."""
         with suppress(OSError):
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            await until_disconnect(receive)
         self.break_off()
+
+
+async def until_disconnect(receive: Receive) -> None:
+    """Wait until a client whose request was read has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 _HEADERS = {

@@ -16,12 +16,10 @@ from websockets.protocol import State
 
 from server.graphql_response import encode_json, format_error
 from server.headers import DEFAULTS
-from server.sockets import SEND_AT_ONCE, TOO_MANY_REQUESTS, TokenBucket
+from server.sockets import CLOSE_TIMEOUT, SEND_AT_ONCE, TOO_MANY_REQUESTS, TokenBucket
 
 #: Bytes that are parsed before anything is counted: uvloop hands over 256 kB at once, which is 40,000 frames.
 PIECE = 4096
-#: Seconds that a client has for reading the last that is sent to it.
-CLOSE_TIMEOUT = 5.0
 
 #: Of one socket, control frames and fragments among them.
 FRAMES_PER_SECOND = 2000
