@@ -14,33 +14,20 @@ from graphql import (
     GraphQLSchema,
     Undefined,
 )
-from graphql.execution import Executor
 from strawberry.extensions import SchemaExtension
-from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES, StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from schema import conversation_stream, message_stream
-from schema.documents import MOST_ERRORS, CheckDocument, DocumentCache
+from schema.documents import CheckDocument, DocumentCache
 from schema.errors import code_errors
+from schema.executor import TerseExecutor
 from schema.limits import DocumentLimits
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.subscription import Subscription
 from schema.task import Task
-
-#: Where `Executor.build` takes `max_coercion_errors`.
-COERCION_ERRORS = 9
-
-
-class TerseExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Says little of variables that are wrong: the first errors, and no names that the schema has."""
-
-    @classmethod
-    def build(cls, *args: Any, **more: Any) -> list[GraphQLError] | Executor[Any]:
-        # The library's own execute and subscribe give this one by its position.
-        args = (*args[:COERCION_ERRORS], MOST_ERRORS, *args[COERCION_ERRORS + 1 :])
-        return super().build(*args, **{**more, "hide_suggestions": True})
 
 
 class LoquentSchema(strawberry.Schema):
