@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,7 @@ from graphql import (
     FieldNode,
     GraphQLError,
     GraphQLSchema,
-    NameNode,
     OperationDefinitionNode,
-    OperationType,
-    SelectionSetNode,
     ValidationRule,
     parse,
     specified_rules,
@@ -24,7 +21,6 @@ from graphql import (
 from graphql.validation import validation_context
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
@@ -54,6 +50,14 @@ class PreparedDocument:
     errors: tuple[GraphQLError, ...] = ()
     #: Of each operation by its name.
     costs: Mapping[str | None, OperationCost] = field(default_factory=dict)
+
+    def find_operation(self, name: str | None) -> OperationDefinitionNode | None:
+        """The operation of this name, without one the first; None if there is no such operation."""
+        assert self.document is not None
+        for node in self.document.definitions:
+            if isinstance(node, OperationDefinitionNode) and name in (None, node.name.value if node.name else None):
+                return node
+        return None
 
 
 class DocumentCache:
@@ -126,43 +130,6 @@ class DocumentCache:
         while len(self._prepared) > CACHED_DOCUMENTS or self._characters > CACHED_CHARACTERS:
             oldest, _ = self._prepared.popitem(last=False)
             self._characters -= len(oldest)
-
-
-class CheckDocument(SchemaExtension):
-    """Has the document of a request prepared, and refuses what may not run."""
-
-    def __init__(self, documents: DocumentCache) -> None:
-        super().__init__()
-        self._documents = documents
-        self._prepared = PreparedDocument(None)
-
-    def on_parse(self) -> Iterator[None]:
-        context = self.execution_context
-        assert context.query
-        self._prepared = self._documents.prepare(context.query)
-        # An error raised here would end a WebSocket operation without a word: it waits for validation, and until
-        # then something must stand for the document.
-        context.graphql_document = self._prepared.document or self._stand_in()
-        yield
-
-    def on_validate(self) -> Iterator[None]:
-        context = self.execution_context
-        # The public `operation_name` is the first one's where none was given.
-        name = context._provided_operation_name
-        context.pre_execution_errors = self._documents.check(self._prepared, name, context.variables)
-        yield
-
-    def _stand_in(self) -> DocumentNode:
-        """A document with the operation that is asked for, of a kind that is allowed."""
-        context = self.execution_context
-        kind = OperationType(next(iter(context.allowed_operations)).value)
-        name = context._provided_operation_name
-        operation = OperationDefinitionNode(
-            operation=kind,
-            name=None if name is None else NameNode(value=name),
-            selection_set=SelectionSetNode(selections=()),
-        )
-        return DocumentNode(definitions=(operation,))
 
 
 class NoIntrospection(ValidationRule):

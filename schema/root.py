@@ -1,9 +1,11 @@
 """The schema, from its roots."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import strawberry
+from graphql import ExecutionResult as CoreResult
 from graphql import (
     GraphQLArgument,
     GraphQLError,
@@ -14,13 +16,17 @@ from graphql import (
     GraphQLSchema,
     Undefined,
 )
-from strawberry.extensions import SchemaExtension
+from graphql import OperationType as OperationKind
+from graphql.execution import Executor, create_source_event_stream
+from strawberry.exceptions import MissingQueryError
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES
-from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from schema import conversation_stream, message_stream
-from schema.documents import CheckDocument, DocumentCache
+from schema.documents import DocumentCache
 from schema.errors import code_errors
 from schema.executor import TerseExecutor
 from schema.limits import DocumentLimits
@@ -31,47 +37,139 @@ from schema.task import Task
 
 
 class LoquentSchema(strawberry.Schema):
-    """The schema, with limits for documents, and errors as the contract has them."""
+    """The schema, with limits for documents, and errors as the contract has them.
+
+    It has graphql-core run the operations itself: Strawberry's way asks extensions before and after each step, costs
+    as much as the execution, and has nobody to ask here.
+    """
 
     def __init__(self, *, limits: DocumentLimits, introspection: bool, **more: Any) -> None:
-        super().__init__(
-            **more,
-            extensions=[lambda: CheckDocument(self.documents), lambda: CountSubscription(self)],
-            execution_context_class=TerseExecutor,
-        )
+        super().__init__(**more)
         #: Subscriptions that are running now, on any transport.
         self.open_subscriptions = 0
         self.documents = DocumentCache(self._schema, limits, introspection=introspection)
 
-    async def execute(self, *args: Any, **more: Any) -> ExecutionResult:
-        """One result; a subscription has many, and is refused here: it would run and answer null."""
-        allowed = more.pop("allowed_operation_types", None) or DEFAULT_ALLOWED_OPERATION_TYPES
-        more["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
-        return await super().execute(*args, **more)
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: Mapping[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: Mapping[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """One result; a subscription has many, and is refused here.
 
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        code_errors(errors)
+        Raises `MissingQueryError`, `CannotGetOperationTypeError` and `InvalidOperationTypeError`.
+        """
+        allowed = set(allowed_operation_types or DEFAULT_ALLOWED_OPERATION_TYPES) - {OperationType.SUBSCRIPTION}
+        executor = self._begin(query, variable_values, context_value, root_value, operation_name, allowed)
+        return _failed(executor) if isinstance(executor, list) else await _run(executor)
 
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: Mapping[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        operation_extensions: Mapping[str, Any] | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+    ) -> AsyncGenerator[ExecutionResult]:
+        """The results of any operation as they come; one that is refused has its errors as the only result."""
+        allowed = allowed_operation_types or DEFAULT_ALLOWED_OPERATION_TYPES
+        return self._stream_results(query, variable_values, context_value, root_value, operation_name, allowed)
 
-class CountSubscription(SchemaExtension):
-    """Counts a subscription from when it is let in until its stream is closed, however that comes."""
+    def _begin(
+        self,
+        query: str | None,
+        variables: Mapping[str, Any] | None,
+        context: Any,
+        root: Any,
+        name: str | None,
+        allowed: Container[OperationType],
+    ) -> list[GraphQLError] | Executor[Any]:
+        """What executes an operation, or why it is refused."""
+        if not query:
+            raise MissingQueryError
+        prepared = self.documents.prepare(query)
+        if prepared.document is not None:
+            operation = prepared.find_operation(name)
+            if operation is None:
+                raise CannotGetOperationTypeError(name)
+            if (type := OperationType(operation.operation.value)) not in allowed:
+                raise InvalidOperationTypeError(type)
+        if errors := self.documents.check(prepared, name, variables):
+            return errors
+        assert prepared.document is not None, "it has no errors"
+        return TerseExecutor.build(
+            self._schema, prepared.document, root, context, variables, name, is_awaitable=optimized_is_awaitable
+        )
 
-    def __init__(self, schema: LoquentSchema) -> None:
-        super().__init__()
-        self._schema = schema
-        self._counted = False
-
-    def on_operation(self) -> Iterator[None]:
+    async def _stream_results(self, *operation: Any) -> AsyncGenerator[ExecutionResult]:
         try:
-            yield
-        finally:
-            self._schema.open_subscriptions -= self._counted
+            executor = self._begin(*operation)
+        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            executor = [_wrap(error)]
+        if isinstance(executor, list):
+            yield _failed(executor)
+        elif executor.operation.operation is not OperationKind.SUBSCRIPTION:
+            yield await _run(executor)
+        else:
+            self.open_subscriptions += 1
+            try:
+                async with aclosing(_follow(executor)) as results:
+                    async for result in results:
+                        yield result
+            finally:
+                self.open_subscriptions -= 1
 
-    def on_execute(self) -> Iterator[None]:
-        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
-            self._counted = True
-            self._schema.open_subscriptions += 1
-        yield
+
+async def _run(executor: Executor[Any]) -> ExecutionResult:
+    try:
+        result: Any = executor.execute_operation()
+        return _convert(await result if executor.is_awaitable(result) else result)
+    except Exception as error:
+        return _failed([_wrap(error)])
+
+
+async def _follow(executor: Executor[Any]) -> AsyncGenerator[ExecutionResult]:
+    """The results of a subscription, one for each event.
+
+    https://spec.graphql.org/draft/#sec-Subscription
+    """
+    try:
+        events: Any = create_source_event_stream(executor)
+        if executor.is_awaitable(events):
+            events = await events
+        if isinstance(events, CoreResult):
+            yield _convert(events)
+            return
+        async with aclosing(events):
+            async for event in events:
+                result: Any = executor.build_per_event_executor(event).execute_operation(False)
+                yield _convert(await result if executor.is_awaitable(result) else result)
+    except Exception as error:
+        yield _failed([_wrap(error)])
+
+
+def _convert(result: CoreResult) -> ExecutionResult:
+    if result.errors:
+        code_errors(result.errors)
+    return ExecutionResult(data=result.data, errors=result.errors)
+
+
+def _failed(errors: list[GraphQLError]) -> ExecutionResult:
+    code_errors(errors)
+    return ExecutionResult(data=None, errors=errors)
+
+
+def _wrap(error: Exception) -> GraphQLError:
+    if isinstance(error, GraphQLError):
+        return error
+    told = error.as_http_error_reason() if isinstance(error, CannotGetOperationTypeError) else str(error)
+    return GraphQLError(told, original_error=error)
 
 
 def create_schema(limits: DocumentLimits | None = None, *, introspection: bool = True) -> LoquentSchema:
