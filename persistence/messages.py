@@ -9,9 +9,8 @@ from sqlalchemy import JSON, DateTime, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
-from persistence.branches import Place
-from persistence.statements import Executor, columns, fetch, fetch_rows, new_row, set_values
-from persistence.tables import Conversation, Message
+from persistence.statements import Executor, columns, fetch, fetch_rows
+from persistence.tables import Message
 
 FIND_MESSAGES = text(f"""
     select {columns(Message)} from message where owner_id = :owner_id and id = any(:ids)
@@ -43,108 +42,6 @@ async def find_keyed_reply(executor: Executor, owner_id: str, key: str) -> Messa
     """The reply that the owner's mutation with this idempotency key asked for."""
     rows = await fetch_rows(executor, Message, FIND_KEYED_REPLY, {"owner_id": owner_id, "key": key})
     return rows[0] if rows else None
-
-
-#: A message of which nothing is known yet but where it stands.
-_BLANK: dict[str, Any] = {
-    "attempt": 0,
-    "error_code": None,
-    "error_message": None,
-    "error_retryable": None,
-    "model": None,
-    "input_tokens": None,
-    "output_tokens": None,
-    "cache_read_tokens": None,
-    "cache_write_tokens": None,
-    "rating": None,
-    "rating_comment": None,
-    "idempotency_key": None,
-    "added_revision": 0,
-    "changed_revision": 0,
-    "created_at": None,
-    "finished_at": None,
-}
-
-
-def _place(conversation: Conversation, place: Place, parent_id: UUID | None, **values: Any) -> Message:
-    row = {
-        **_BLANK,
-        "restarts": [],
-        "id": place.id,
-        "conversation_id": conversation.id,
-        "owner_id": conversation.owner_id,
-        "parent_id": parent_id,
-        "depth": place.depth,
-        "jump_id": place.jump_id,
-        "jump_depth": place.jump_depth,
-        **values,
-    }
-    return new_row(Message, row)
-
-
-def question(conversation: Conversation, place: Place, parent_id: UUID | None, text: str) -> Message:
-    """A user's message, not yet stored."""
-    parts = [{"type": "text", "text": text}]
-    return _place(conversation, place, parent_id, role="USER", status="COMPLETE", parts=parts)
-
-
-def reply(conversation: Conversation, place: Place, parent_id: UUID, key: str | None) -> Message:
-    """A reply that is still to be written, not yet stored."""
-    return _place(conversation, place, parent_id, role="ASSISTANT", status="QUEUED", parts=[], idempotency_key=key)
-
-
-_PLACED = "id, conversation_id, owner_id, parent_id, depth, jump_id, jump_depth, role, status, parts"
-_PLACED_COLUMNS = _PLACED.split(", ")
-
-
-def _placed(message: Message, **more: Any) -> dict[str, Any]:
-    return {**{name: getattr(message, name) for name in _PLACED_COLUMNS}, **more}
-
-
-# The clock, not the time at which the transaction began: it may have waited for the conversation's lock since.
-INSERT_QUESTION = text(f"""
-    insert into message ({_PLACED}, added_revision, changed_revision, created_at, finished_at, search)
-    values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status, :parts,
-        :revision, :revision, clock_timestamp(), clock_timestamp(), searchable(:owner_id, :text))
-    returning created_at, finished_at
-""").bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - a constant
-
-
-async def insert_question(executor: Executor, conversation: Conversation, message: Message) -> None:
-    """Store a question; the conversation must be locked, and `insert_reply` must follow."""
-    revision = conversation.revision + 1
-    parameters = _placed(message, text=message.parts[0]["text"], revision=revision)
-    [(created_at, finished_at)] = await fetch(executor, INSERT_QUESTION, parameters)
-    set_values(message, created_at=created_at, finished_at=finished_at)
-    set_values(conversation, revision=revision)
-
-
-# The reply, its run, and the conversation's mark of both, in one round trip.
-INSERT_REPLY = text(f"""
-    with reply as (
-        insert into message ({_PLACED}, idempotency_key, added_revision, changed_revision, created_at)
-        values (:id, :conversation_id, :owner_id, :parent_id, :depth, :jump_id, :jump_depth, :role, :status,
-            :parts, :idempotency_key, :revision, :revision, clock_timestamp())
-        returning created_at
-    ), started as (
-        insert into run (message_id, owner_id, after_id) values (:id, :owner_id, :after_id)
-    )
-    update conversation set newest_message_id = :id, updated_at = clock_timestamp(), revision = :revision
-    from reply where conversation.id = :conversation_id
-    returning reply.created_at, conversation.updated_at
-""").bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - a constant
-
-
-async def insert_reply(executor: Executor, conversation: Conversation, message: Message, after_id: UUID | None) -> None:
-    """Store a reply with its run, which begins when the reply `after_id` is written.
-
-    The conversation must be locked: its revision is counted here.
-    """
-    revision = conversation.revision + 1
-    parameters = _placed(message, idempotency_key=message.idempotency_key, after_id=after_id, revision=revision)
-    [(created_at, updated_at)] = await fetch(executor, INSERT_REPLY, parameters)
-    set_values(message, created_at=created_at)
-    set_values(conversation, revision=revision, updated_at=updated_at, newest_message_id=message.id)
 
 
 RATE_MESSAGE = text("""

@@ -9,7 +9,7 @@ from uuid import UUID
 from agent.draft import Draft
 from agent.model import Usage
 from agent.parts import Part, join_text, parts_from_json, parts_to_json
-from persistence import branches, conversations, messages, runs
+from persistence import branches, conversations, exchanges, messages, runs
 from persistence.branches import Branch, Place
 from persistence.database import UniqueViolation
 from persistence.identifiers import new_id
@@ -143,17 +143,28 @@ async def send_message(
     key = _key("send", idempotency_key)
     if earlier := await _find_exchange(context, key):
         return earlier
-    await context.rate_limit.check(context.owner_id)
-    await check_quota(context)
-    try:
-        async with context.database.driver_transaction() as driver:
-            exchange = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key)
-            # Last: of several calls with one key, only the one that stores something counts.
-            await context.rate_limit.count(context.owner_id)
-    except UniqueViolation as error:
-        return await _exchange_of_race(context, key, error)
+    if conversation_id is None and key is None:
+        exchange = await _begin_conversation(context, text)
+    else:
+        await context.rate_limit.check(context.owner_id)
+        await check_quota(context)
+        try:
+            async with context.database.driver_transaction() as driver:
+                exchange = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key)
+                # Last: of several calls with one key, only the one that stores something counts.
+                await context.rate_limit.count(context.owner_id)
+        except UniqueViolation as error:
+            return await _exchange_of_race(context, key, error)
     announce(context, conversation_id=exchange.conversation.id)
     return exchange
+
+
+async def _begin_conversation(context: Context, text: str) -> Exchange:
+    """Store a first message without a key: nothing can speak against that, so one statement does it."""
+    await check_quota(context)
+    await context.rate_limit.count(context.owner_id)
+    async with context.database.driver() as driver:
+        return await _insert_exchange(driver, context.owner_id, text, None, None, None)
 
 
 async def _insert_exchange(
@@ -165,7 +176,7 @@ async def _insert_exchange(
     key: str | None,
 ) -> Exchange:
     if conversation_id is None:
-        conversation = await conversations.insert_conversation(driver, owner_id, None)
+        conversation = exchanges.conversation(owner_id)
     else:
         conversation = await _lock(driver, owner_id, conversation_id)
     if isinstance(parent_id, Newest):
@@ -178,10 +189,10 @@ async def _insert_exchange(
         # A question has an even depth, its reply the odd one below: they alternate on every branch.
         if above[0].depth % 2 == 0:
             raise BadUserInput("input.parentId", "must be a reply: a question follows a reply, or nothing")
-    question = messages.question(conversation, branches.place_below(above, new_id()), parent_id, text)
-    await messages.insert_question(driver, conversation, question)
-    reply = messages.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
-    await messages.insert_reply(driver, conversation, reply, after_id=parent_id)
+    question = exchanges.question(conversation, branches.place_below(above, new_id()), parent_id, text)
+    reply = exchanges.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
+    begins = conversation_id is None
+    await exchanges.insert_exchange(driver, conversation, question, reply, after_id=parent_id, begins=begins)
     return Exchange(conversation, MessageState(question), MessageState(reply))
 
 
@@ -209,8 +220,8 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
         async with context.database.driver_transaction() as driver:
             conversation = await _lock(driver, context.owner_id, old.conversation_id)
             above = await branches.find_places_above(driver, conversation.id, question.row.id)
-            reply = messages.reply(conversation, branches.place_below(above, new_id()), question.row.id, key)
-            await messages.insert_reply(driver, conversation, reply, after_id=question.row.parent_id)
+            reply = exchanges.reply(conversation, branches.place_below(above, new_id()), question.row.id, key)
+            await exchanges.insert_exchange(driver, conversation, None, reply, after_id=question.row.parent_id)
             await context.rate_limit.count(context.owner_id)
     except UniqueViolation as error:
         return await _exchange_of_race(context, key, error)

@@ -429,7 +429,7 @@ PRIVATE = "the password is hunter2"
 FAILING: dict[str, Callable[[Home], Awaitable[dict[str, Any]]]] = {
     "persistence.tasks.list_tasks": lambda home: home.send(LISTS["tasks"], {"id": home.task}),
     "persistence.tasks.insert_task": lambda home: home.send(ADD_TASK, home.given(ADD_TASK)),
-    "persistence.messages.insert_reply": lambda home: home.send(SEND, home.given(SEND)),
+    "persistence.exchanges.insert_exchange": lambda home: home.send(SEND, home.given(SEND)),
     "persistence.branches.fetch_branches": lambda home: home.send(LISTS["messages"], {"id": home.conversation}),
     "persistence.conversations.update_conversation": lambda home: home.send(UPDATE, home.given(UPDATE)),
     "persistence.messages.find_owned_messages": lambda home: _follow(home),

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,13 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from persistence import messages
+from persistence import exchanges
 from persistence.branches import Branch, Place, fetch_branches, find_places_above, place_below
 from persistence.conversations import insert_conversation
 from persistence.database import Database
 from persistence.identifiers import new_id
 from persistence.pages import Page, Window
+from persistence.tables import Message
 from tests.client import Client, GraphQLFailed, Sent
 from tests.model import ScriptedModel, last_text, say
 
@@ -213,7 +215,7 @@ async def test_every_branch_is_walked_both_ways(ann: Client, echo: ScriptedModel
 async def grow(
     session: AsyncSession, choose: random.Random, size: int, straightness: float
 ) -> tuple[Branch, dict[UUID, list[UUID]]]:
-    """A random tree, as the statements of sendMessage make it; gives each message's branch too."""
+    """A random tree, of questions that stand where sendMessage puts them; gives each message's branch too."""
     conversation = await insert_conversation(session, "ann", None)
     branches: dict[UUID, list[UUID]] = {}
     newest: UUID | None = None
@@ -222,8 +224,10 @@ async def grow(
         if newest is not None and choose.random() > straightness:
             parent = choose.choice([None, *branches])
         above = [] if parent is None else await find_places_above(session, conversation.id, parent)
-        question = messages.question(conversation, place_below(above, new_id()), parent, str(number))
-        await messages.insert_question(session, conversation, question)
+        question = exchanges.question(conversation, place_below(above, new_id()), parent, str(number))
+        values = {name: getattr(question, name) for name in Message.model_fields}
+        session.add(Message(**{**values, "created_at": datetime.now(UTC)}))
+        await session.flush()
         branches[question.id] = [*(branches[parent] if parent else ()), question.id]
         newest = question.id
     conversation.newest_message_id = newest
