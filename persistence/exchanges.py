@@ -4,10 +4,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, TextClause, bindparam, text
+from sqlalchemy import JSON, BigInteger, BindParameter, Double, TextClause, bindparam, text
 
 from persistence.branches import Place
 from persistence.identifiers import new_id
+from persistence.runs import ClaimedRun
 from persistence.statements import Executor, fetch, new_row, set_values
 from persistence.tables import Conversation, Message
 
@@ -89,36 +90,40 @@ _OLD_CONVERSATION = """
     returning created_at, updated_at
 """
 _COLUMNS = """id, conversation_id, owner_id, parent_id, depth, jump_id, jump_depth, role, status, parts,
-        added_revision, changed_revision, created_at, finished_at, search, idempotency_key"""
+        added_revision, changed_revision, created_at, finished_at, search, idempotency_key, attempt"""
 # The clock, not the time at which the transaction began: it may have waited for the conversation's lock since.
 _QUESTION = """(:question_id, :conversation_id, :owner_id, :question_parent_id, :question_depth, :question_jump_id,
             :question_jump_depth, 'USER', 'COMPLETE', :question_parts, :revision - 1, :revision - 1,
-            clock_timestamp(), clock_timestamp(), searchable(:owner_id, :text), null),
+            clock_timestamp(), clock_timestamp(), searchable(:owner_id, :text), null, 0),
         """
 _REPLY = """(:reply_id, :conversation_id, :owner_id, :reply_parent_id, :reply_depth, :reply_jump_id,
-            :reply_jump_depth, 'ASSISTANT', 'QUEUED', '[]', :revision, :revision,
-            clock_timestamp(), null, null, :idempotency_key)"""
+            :reply_jump_depth, 'ASSISTANT', (select status from first), '[]', :revision, :revision,
+            clock_timestamp(), null, null, :idempotency_key, (select attempt from first))"""
 
 
 @cache
 def _insert(*, begins: bool, asks: bool) -> TextClause:
-    statement = text(f"""
-    with told as ({_NEW_CONVERSATION if begins else _OLD_CONVERSATION}), placed as (
+    parameters: list[BindParameter[Any]] = [bindparam("revision", type_=BigInteger), bindparam("lease", type_=Double)]
+    if asks:
+        parameters.append(bindparam("question_parts", type_=JSON))
+    return text(f"""
+    with first as (
+        select case when claimed then 1 else 0 end as attempt,
+            case when claimed then 'STREAMING' else 'QUEUED' end as status
+        from (select :lease is not null
+            and not exists (select from run where message_id = :after_id and not parked) as claimed)
+    ), told as ({_NEW_CONVERSATION if begins else _OLD_CONVERSATION}), placed as (
         insert into message ({_COLUMNS})
         values {_QUESTION if asks else ""}{_REPLY}
-        returning id, created_at, finished_at
+        returning id, status, attempt, created_at, finished_at
     ), started as (
-        insert into run (message_id, owner_id, after_id) values (:reply_id, :owner_id, :after_id)
+        insert into run (message_id, owner_id, after_id, attempt, held, lease_until)
+        select :reply_id, :owner_id, :after_id, attempt, attempt > 0,
+            clock_timestamp() + make_interval(secs => attempt * coalesce(:lease, 0))
+        from first
     )
-    select told.created_at, told.updated_at, placed.id, placed.created_at, placed.finished_at
-    from told, placed
-    """)  # noqa: S608 - constants
-    revision = bindparam("revision", type_=BigInteger)
-    return (
-        statement.bindparams(revision, bindparam("question_parts", type_=JSON))
-        if asks
-        else statement.bindparams(revision)
-    )
+    select told.created_at, told.updated_at, placed.* from told, placed
+    """).bindparams(*parameters)  # noqa: S608 - constants
 
 
 async def insert_exchange(
@@ -129,11 +134,13 @@ async def insert_exchange(
     after_id: UUID | None,
     *,
     begins: bool = False,
-) -> None:
-    """Store a reply with its run, and its question unless that is there, and set what PostgreSQL gives the rows.
+    lease: float | None = None,
+) -> ClaimedRun | None:
+    """Store a reply with its run, and its question unless that is there; sets what PostgreSQL gives the rows.
 
-    The run waits until the reply `after_id` is written. The conversation must be locked, for its revision is counted
-    here; one that `begins` is stored too.
+    The conversation must be locked, for its revision is counted here; one that `begins` is stored too. The run waits
+    until the reply `after_id` is written. If that is so already, and `lease` gives seconds, the run is claimed: it is
+    given back, for this node to begin it at once.
     """
     rows = {"question": question, "reply": reply} if question else {"reply": reply}
     revision = conversation.revision + len(rows)
@@ -142,6 +149,7 @@ async def insert_exchange(
         "owner_id": conversation.owner_id,
         "revision": revision,
         "after_id": after_id,
+        "lease": lease,
         "idempotency_key": reply.idempotency_key,
         "text": question.parts[0]["text"] if question else None,
     }
@@ -149,8 +157,21 @@ async def insert_exchange(
         for name in ("id", "parent_id", "depth", "jump_id", "jump_depth", "parts"):
             parameters[f"{prefix}_{name}"] = getattr(row, name)
     stored = await fetch(executor, _insert(begins=begins, asks=question is not None), parameters)
-    for begun_at, updated_at, id, created_at, finished_at in stored:
+    for begun_at, updated_at, id, status, attempt, created_at, finished_at in stored:
         row = next(row for row in rows.values() if row.id == id)
-        set_values(row, created_at=created_at, finished_at=finished_at)
+        set_values(row, status=status, attempt=attempt, created_at=created_at, finished_at=finished_at)
         set_values(conversation, created_at=begun_at, updated_at=updated_at)
     set_values(conversation, revision=revision, newest_message_id=reply.id)
+    return _claimed(question, reply) if reply.attempt else None
+
+
+def _claimed(question: Message | None, reply: Message) -> ClaimedRun:
+    return ClaimedRun(
+        reply.id,
+        reply.conversation_id,
+        reply.owner_id,
+        attempt=reply.attempt,
+        failures=0,
+        cancel_requested=False,
+        question=question.parts if question and reply.depth == 1 else None,
+    )

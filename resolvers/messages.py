@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
+from typing import TypeAlias
 from uuid import UUID
 
 from agent.draft import Draft
@@ -62,6 +63,10 @@ class Exchange:
     conversation: Conversation
     question: MessageState
     reply: MessageState
+
+
+#: An exchange that was stored, and its run if that was claimed at once.
+Stored: TypeAlias = tuple[Exchange, ClaimedRun | None]
 
 
 async def add_live_state(context: Context, rows: Sequence[Message]) -> list[MessageState]:
@@ -148,14 +153,19 @@ async def send_message(
     else:
         await context.rate_limit.check(context.owner_id)
         await check_quota(context)
-        try:
+
+        async def store(lease: float | None) -> Stored:
             async with context.database.driver_transaction() as driver:
-                exchange = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key)
+                stored = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key, lease)
                 # Last: of several calls with one key, only the one that stores something counts.
                 await context.rate_limit.count(context.owner_id)
+            return stored
+
+        try:
+            exchange = await context.worker.start_run(store)
         except UniqueViolation as error:
             return await _exchange_of_race(context, key, error)
-    announce(context, conversation_id=exchange.conversation.id)
+    context.worker.live.notify(exchange.conversation.id)
     return exchange
 
 
@@ -163,8 +173,12 @@ async def _begin_conversation(context: Context, text: str) -> Exchange:
     """Store a first message without a key: nothing can speak against that, so one statement does it."""
     await check_quota(context)
     await context.rate_limit.count(context.owner_id)
-    async with context.database.driver() as driver:
-        return await _insert_exchange(driver, context.owner_id, text, None, None, None)
+
+    async def store(lease: float | None) -> Stored:
+        async with context.database.driver() as driver:
+            return await _insert_exchange(driver, context.owner_id, text, None, None, None, lease)
+
+    return await context.worker.start_run(store)
 
 
 async def _insert_exchange(
@@ -174,7 +188,8 @@ async def _insert_exchange(
     conversation_id: UUID | None,
     parent_id: UUID | None | Newest,
     key: str | None,
-) -> Exchange:
+    lease: float | None,
+) -> Stored:
     if conversation_id is None:
         conversation = exchanges.conversation(owner_id)
     else:
@@ -192,8 +207,10 @@ async def _insert_exchange(
     question = exchanges.question(conversation, branches.place_below(above, new_id()), parent_id, text)
     reply = exchanges.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
     begins = conversation_id is None
-    await exchanges.insert_exchange(driver, conversation, question, reply, after_id=parent_id, begins=begins)
-    return Exchange(conversation, MessageState(question), MessageState(reply))
+    run = await exchanges.insert_exchange(
+        driver, conversation, question, reply, after_id=parent_id, begins=begins, lease=lease
+    )
+    return Exchange(conversation, MessageState(question), MessageState(reply)), run
 
 
 def _places(question: Message, above: Sequence[Place]) -> list[Place]:
@@ -216,17 +233,24 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
     question = await load_message(context, old.parent_id)
     await context.rate_limit.check(context.owner_id)
     await check_quota(context)
-    try:
+
+    async def store(lease: float | None) -> Stored:
         async with context.database.driver_transaction() as driver:
             conversation = await _lock(driver, context.owner_id, old.conversation_id)
             above = await branches.find_places_above(driver, conversation.id, question.row.id)
             reply = exchanges.reply(conversation, branches.place_below(above, new_id()), question.row.id, key)
-            await exchanges.insert_exchange(driver, conversation, None, reply, after_id=question.row.parent_id)
+            run = await exchanges.insert_exchange(
+                driver, conversation, None, reply, after_id=question.row.parent_id, lease=lease
+            )
             await context.rate_limit.count(context.owner_id)
+        return Exchange(conversation, question, MessageState(reply)), run
+
+    try:
+        exchange = await context.worker.start_run(store)
     except UniqueViolation as error:
         return await _exchange_of_race(context, key, error)
-    announce(context, conversation_id=conversation.id)
-    return Exchange(conversation, question, MessageState(reply))
+    context.worker.live.notify(old.conversation_id)
+    return exchange
 
 
 def announce(context: Context, conversation_id: UUID) -> None:

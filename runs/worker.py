@@ -5,7 +5,8 @@ The table is the truth and is polled; a hint only makes it fast.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from persistence import runs
@@ -15,6 +16,11 @@ from runs.live import LiveReplies, Signal
 from runs.turn import Turn
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+#: Stores a new run, claimed for so many seconds or, given None, for any node to take; gives a result and, where it was
+#: claimed, the run.
+Store: TypeAlias = Callable[[float | None], Awaitable[tuple[Result, ClaimedRun | None]]]
 
 #: Seconds between two looks at the table when no hint comes.
 POLL_INTERVAL = 1.0
@@ -43,7 +49,7 @@ class Worker:
         self._lease = lease
         self._grace = grace
         self._turns: dict[UUID, Turn] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Turn] = {}
         self._hint = asyncio.Event()
         self._draining = False
         self._shutting_down: asyncio.Task[None] | None = None
@@ -52,6 +58,8 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._reachable = False
         self._after_outage = False
+        #: New runs that are being stored as claimed.
+        self._starting: set[asyncio.Task[Any]] = set()
         #: Whether the last look at the table left no run that could be taken.
         self._took_all = False
 
@@ -66,6 +74,24 @@ class Worker:
         self._hint.set()
         if self._draining or len(self._tasks) >= self._capacity:
             self.live.signal("wake", NO_MESSAGE)
+
+    async def start_run(self, store: Store[Result]) -> Result:
+        """Have a new run stored, and begin it at once where there is room and none waits; else it is queued."""
+        starting = asyncio.create_task(self._start_run(store))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        # A run that is stored as claimed must begin, whoever gives up waiting: nobody else takes it soon.
+        return await asyncio.shield(starting)
+
+    async def _start_run(self, store: Store[Result]) -> Result:
+        taken = len(self._tasks) + len(self._starting)
+        at_once = self.is_alive and self._took_all and taken <= self._capacity
+        result, run = await store(self._lease if at_once else None)
+        if run is None:
+            self.wake()
+        else:
+            self._begin(run)
+        return result
 
     def stop_reply(self, message_id: UUID) -> None:
         """Stop a reply, on whichever node it is written."""
@@ -111,7 +137,7 @@ class Worker:
 
     async def _shut_down(self) -> None:
         claiming, renewing = self._loops
-        await asyncio.wait([claiming])
+        await asyncio.wait([claiming, *self._starting])
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._grace)
         for turn in self._turns.values():
@@ -136,8 +162,9 @@ class Worker:
 
     async def _claim(self) -> bool:
         """Take as many runs as there is room for; gives whether to look for more at once."""
-        room = self._capacity - len(self._tasks)
+        room = self._capacity - len(self._tasks) - len(self._starting)
         if room <= 0:
+            self._took_all = False
             return False
         try:
             if self._after_outage:
@@ -153,8 +180,7 @@ class Worker:
         self._note_success()
         for run in claimed:
             self._begin(run)
-        # Of none nothing is known: somebody may have had their conversations locked.
-        self._took_all = 0 < len(claimed) < room and not claimed[0].left_others
+        self._took_all = len(claimed) < room and not any(run.left_others for run in claimed)
         return bool(claimed) and not self._took_all
 
     def _begin(self, run: ClaimedRun) -> None:
@@ -162,13 +188,13 @@ class Worker:
         self._turns[run.message_id] = turn
         self.live.notify(run.conversation_id)
         task = asyncio.create_task(turn.write(), name=f"run {run.message_id}")
-        self._tasks.add(task)
-        task.add_done_callback(lambda _: self._end(run.message_id, turn, task))
+        self._tasks[task] = turn
+        task.add_done_callback(self._end)
 
-    def _end(self, message_id: UUID, turn: Turn, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._turns.get(message_id) is turn:
-            del self._turns[message_id]
+    def _end(self, task: asyncio.Task[None]) -> None:
+        turn = self._tasks.pop(task)
+        if self._turns.get(turn.run.message_id) is turn:
+            del self._turns[turn.run.message_id]
         if turn.afterwork is not None and not self._draining:
             # What a saved reply leaves to be done holds no place of one that is still to be written.
             later = asyncio.create_task(turn.afterwork())

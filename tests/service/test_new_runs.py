@@ -1,0 +1,143 @@
+"""A new run begins on the node that stores it, if there is room; it is never lost between the two."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from agent.messages_wire import Answer, Text
+from agent.messages_wire import ToolUse as Call
+from persistence.database import Database
+from resolvers.context import Context
+from resolvers.errors import Forbidden
+from resolvers.messages import Exchange, Newest, send_message
+from resolvers.rate_limit import RateLimit
+from runs.worker import Worker
+from tests.conftest import until
+from tests.model import ScriptedModel, say
+from tests.workers import NEVER, StartNode, Tools, finished, row_of, send
+
+
+async def ask(queue: Database, worker: Worker, question: str, conversation_id: UUID | None = None) -> Exchange:
+    """Ann's question on the node of this worker."""
+    context = Context("ann", queue, worker, RateLimit(1_000_000))
+    return await send_message(
+        context, question, conversation_id=conversation_id, parent_id=Newest.NEWEST, idempotency_key=None
+    )
+
+
+@asynccontextmanager
+async def locked(queue: Database, conversation_id: UUID) -> AsyncIterator[None]:
+    async with queue.engine.begin() as connection:
+        await connection.execute(text("select from conversation where id = :id for update"), {"id": conversation_id})
+        yield
+
+
+async def waiting_for_lock(queue: Database) -> bool:
+    async with queue.connection() as connection:
+        query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        return bool((await connection.execute(text(query))).scalar_one())
+
+
+async def test_it_begins_without_a_look_at_the_table(
+    queue: Database, start_node: StartNode, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.script(say("Done."))
+    async with start_node() as worker:
+        await until(lambda: worker.is_alive)
+        monkeypatch.setattr("persistence.runs.claim_runs", None)
+        exchange = await ask(queue, worker, "Go.")
+        assert (exchange.reply.row.status, exchange.reply.row.attempt) == ("STREAMING", 1)
+        row = await finished(queue, exchange.reply.row.id)
+    assert (row["status"], row["attempt"], row["restarts"]) == ("COMPLETE", 1, [])
+
+
+async def test_it_waits_where_there_is_no_room(
+    queue: Database, start_node: StartNode, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer([Call("hold", {})]), say("First."), say("Second."))
+    async with start_node(capacity=1) as worker:
+        await until(lambda: worker.is_alive)
+        first = await ask(queue, worker, "One.")
+        second = await ask(queue, worker, "Two.")
+        assert [first.reply.row.status, second.reply.row.status] == ["STREAMING", "QUEUED"]
+        tools.may_end.set()
+        assert (await finished(queue, second.reply.row.id))["status"] == "COMPLETE"
+
+
+async def test_it_waits_for_the_reply_before_it(
+    queue: Database, start_node: StartNode, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer([Call("hold", {})]), say("First."), say("Second."), say("Third."))
+    async with start_node() as worker:
+        await until(lambda: worker.is_alive)
+        first = await ask(queue, worker, "One.")
+        second = await ask(queue, worker, "Two.", first.conversation.id)
+        assert second.reply.row.status == "QUEUED"
+        tools.may_end.set()
+        await finished(queue, second.reply.row.id)
+        third = await ask(queue, worker, "Three.", first.conversation.id)
+        assert third.reply.row.status == "STREAMING"
+        await finished(queue, third.reply.row.id)
+
+
+async def test_it_begins_although_who_asked_has_given_up(
+    queue: Database, start_node: StartNode, model: ScriptedModel
+) -> None:
+    model.script(say("First."), say("Second."))
+    # With such leases nobody else could take what has been claimed.
+    async with start_node(lease=NEVER) as worker:
+        await until(lambda: worker.is_alive)
+        first = await ask(queue, worker, "One.")
+        await finished(queue, first.reply.row.id)
+        async with locked(queue, first.conversation.id):
+            asking = asyncio.create_task(ask(queue, worker, "Two.", first.conversation.id))
+            await until(lambda: waiting_for_lock(queue))
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        await until(lambda: len(model.requests) == 2)
+
+        async def all_done() -> bool:
+            async with queue.connection() as connection:
+                return not (await connection.execute(text("select count(*) from run"))).scalar_one()
+
+        await until(all_done)
+
+
+async def test_what_could_not_be_stored_holds_no_room(
+    queue: Database, start_node: StartNode, model: ScriptedModel
+) -> None:
+    model.script(say("Done."))
+    foreign = await send(queue, "Bob's.", owner="bob")
+    async with queue.connection() as connection:
+        await connection.execute(text("delete from run"))
+    async with start_node(capacity=1) as worker:
+        await until(lambda: worker.is_alive)
+        with pytest.raises(Forbidden):
+            await ask(queue, worker, "Mine?", foreign.conversation.id)
+        exchange = await ask(queue, worker, "Go.")
+        assert exchange.reply.row.status == "STREAMING"
+        await finished(queue, exchange.reply.row.id)
+
+
+async def test_one_that_is_stored_while_its_node_ends_is_handed_over(
+    queue: Database, start_node: StartNode, model: ScriptedModel
+) -> None:
+    model.by(lambda request: Answer([Text("Done.")], first_token_delay=0.2))
+    async with start_node(lease=NEVER) as worker:
+        await until(lambda: worker.is_alive)
+        first = await ask(queue, worker, "One.")
+        await finished(queue, first.reply.row.id)
+        async with locked(queue, first.conversation.id):
+            asking = asyncio.create_task(ask(queue, worker, "Two.", first.conversation.id))
+            await until(lambda: waiting_for_lock(queue))
+            worker.begin_shut_down()
+        second = await asking
+    assert (await row_of(queue, second.reply.row.id))["finished_at"] is None
+    async with start_node(lease=NEVER):
+        row = await finished(queue, second.reply.row.id)
+    assert (row["status"], row["attempt"]) == ("COMPLETE", 2)
