@@ -2,7 +2,8 @@
 
 import strawberry
 
-from resolvers.messages import Exchange, finish_message
+from resolvers.exchanges import Exchange
+from resolvers.messages import finish_message
 from schema.context import Info
 from schema.conversation import Conversation
 from schema.message import Message, Rating

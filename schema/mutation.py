@@ -5,8 +5,8 @@ from uuid import UUID
 
 import strawberry
 
-from resolvers import approvals, conversations, messages, tasks
-from resolvers.messages import Newest
+from resolvers import approvals, conversations, exchanges, messages, tasks
+from resolvers.exchanges import Newest
 from schema.context import Info
 from schema.conversation import (
     Conversation,
@@ -60,7 +60,7 @@ class Mutation:
         parent_id: UUID | Newest | None = Newest.NEWEST
         if input.parent_id is not strawberry.UNSET:
             parent_id = parse_optional_id("input.parentId", input.parent_id)
-        exchange = await messages.send_message(
+        exchange = await exchanges.send_message(
             info.context.caller,
             input.text,
             conversation_id=conversation_id,
@@ -71,7 +71,7 @@ class Mutation:
 
     @strawberry.mutation(description="A new reply beside an earlier one: same parent, a new branch.")
     async def regenerate_message(self, info: Info, input: RegenerateMessageInput) -> RegenerateMessagePayload:
-        exchange = await messages.regenerate_message(
+        exchange = await exchanges.regenerate_message(
             info.context.caller,
             parse_id("input.messageId", input.message_id),
             idempotency_key=input.idempotency_key,

@@ -14,7 +14,7 @@ from agent.tools import Tool
 from persistence.database import Database
 from persistence.runs import ClaimedRun, claim_runs, save_step
 from resolvers.context import Context
-from resolvers.messages import Exchange, Newest, send_message
+from resolvers.exchanges import Exchange, Newest, send_message
 from resolvers.rate_limit import RateLimit
 from runs.live import LiveReplies
 from runs.memory import MemoryLiveReplies

@@ -13,7 +13,7 @@ from agent.messages_wire import ToolUse as Call
 from persistence.database import Database
 from resolvers.context import Context
 from resolvers.errors import Forbidden
-from resolvers.messages import Exchange, Newest, send_message
+from resolvers.exchanges import Exchange, Newest, send_message
 from resolvers.rate_limit import RateLimit
 from runs.worker import Worker
 from tests.conftest import until

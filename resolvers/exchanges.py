@@ -1,0 +1,198 @@
+"""Asking and asking again: a question is stored with its reply, and the reply is begun."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TypeAlias
+from uuid import UUID
+
+from persistence import branches, conversations, exchanges, messages
+from persistence.branches import Place
+from persistence.database import UniqueViolation
+from persistence.identifiers import new_id
+from persistence.runs import ClaimedRun
+from persistence.statements import Executor
+from persistence.tables import Conversation, Message
+from resolvers.context import Context
+from resolvers.errors import BadUserInput, Forbidden
+from resolvers.inputs import LONGEST_KEY, LONGEST_MESSAGE, check_text
+from resolvers.messages import MessageState, add_live_state, load_message
+from resolvers.quota import check_quota
+
+
+class Newest(Enum):
+    """The default of `parent_id`: follow the conversation's newest message."""
+
+    NEWEST = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question that was stored, and the reply that was begun."""
+
+    conversation: Conversation
+    question: MessageState
+    reply: MessageState
+
+
+#: An exchange that was stored, and its run if that was claimed at once.
+Stored: TypeAlias = tuple[Exchange, ClaimedRun | None]
+
+
+async def send_message(
+    context: Context,
+    text: str,
+    *,
+    conversation_id: UUID | None,
+    parent_id: UUID | None | Newest,
+    idempotency_key: str | None,
+) -> Exchange:
+    """Store a question and begin its reply, both or neither.
+
+    Raises `Forbidden`, `BadUserInput`, `RateLimited` and `QuotaExceeded`.
+    """
+    check_text("input.text", text, LONGEST_MESSAGE)
+    if conversation_id is None and isinstance(parent_id, UUID):
+        raise BadUserInput("input.parentId", "needs the conversationId of its conversation")
+    key = _key("send", idempotency_key)
+    if earlier := await _find_exchange(context, key):
+        return earlier
+    if conversation_id is None and key is None:
+        exchange = await _begin_conversation(context, text)
+    else:
+        await context.rate_limit.check(context.owner_id)
+        await check_quota(context)
+
+        async def store(lease: float | None) -> Stored:
+            async with context.database.driver_transaction() as driver:
+                stored = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key, lease)
+                # Last: of several calls with one key, only the one that stores something counts.
+                await context.rate_limit.count(context.owner_id)
+            return stored
+
+        try:
+            exchange = await context.worker.start_run(store)
+        except UniqueViolation as error:
+            return await _exchange_of_race(context, key, error)
+    context.worker.live.notify(exchange.conversation.id)
+    return exchange
+
+
+async def _begin_conversation(context: Context, text: str) -> Exchange:
+    """Store a first message without a key: nothing can speak against that, so one statement does it."""
+    await check_quota(context)
+    await context.rate_limit.count(context.owner_id)
+
+    async def store(lease: float | None) -> Stored:
+        async with context.database.driver() as driver:
+            return await _insert_exchange(driver, context.owner_id, text, None, None, None, lease)
+
+    return await context.worker.start_run(store)
+
+
+async def _insert_exchange(
+    driver: Executor,
+    owner_id: str,
+    text: str,
+    conversation_id: UUID | None,
+    parent_id: UUID | None | Newest,
+    key: str | None,
+    lease: float | None,
+) -> Stored:
+    if conversation_id is None:
+        conversation = exchanges.conversation(owner_id)
+    else:
+        conversation = await _lock(driver, owner_id, conversation_id)
+    if isinstance(parent_id, Newest):
+        parent_id = conversation.newest_message_id
+    above: list[Place] = []
+    if parent_id is not None:
+        above = await branches.find_places_above(driver, conversation.id, parent_id)
+        if not above:
+            raise Forbidden
+        # A question has an even depth, its reply the odd one below: they alternate on every branch.
+        if above[0].depth % 2 == 0:
+            raise BadUserInput("input.parentId", "must be a reply: a question follows a reply, or nothing")
+    question = exchanges.question(conversation, branches.place_below(above, new_id()), parent_id, text)
+    reply = exchanges.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
+    begins = conversation_id is None
+    run = await exchanges.insert_exchange(
+        driver, conversation, question, reply, after_id=parent_id, begins=begins, lease=lease
+    )
+    return Exchange(conversation, MessageState(question), MessageState(reply)), run
+
+
+def _places(question: Message, above: Sequence[Place]) -> list[Place]:
+    """The new question's place and its jump's, found among those above it."""
+    own = Place(question.id, question.depth, question.jump_id, question.jump_depth)
+    return [own, *(place for place in above if place.id == question.jump_id)]
+
+
+async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str | None) -> Exchange:
+    """Begin one more reply to the same question.
+
+    Raises `Forbidden`, `BadUserInput`, `RateLimited` and `QuotaExceeded`.
+    """
+    key = _key("regenerate", idempotency_key)
+    if earlier := await _find_exchange(context, key):
+        return earlier
+    old = (await load_message(context, id)).row
+    if old.role != "ASSISTANT" or old.parent_id is None:
+        raise BadUserInput("input.messageId", "must be a reply")
+    question = await load_message(context, old.parent_id)
+    await context.rate_limit.check(context.owner_id)
+    await check_quota(context)
+
+    async def store(lease: float | None) -> Stored:
+        async with context.database.driver_transaction() as driver:
+            conversation = await _lock(driver, context.owner_id, old.conversation_id)
+            above = await branches.find_places_above(driver, conversation.id, question.row.id)
+            reply = exchanges.reply(conversation, branches.place_below(above, new_id()), question.row.id, key)
+            run = await exchanges.insert_exchange(
+                driver, conversation, None, reply, after_id=question.row.parent_id, lease=lease
+            )
+            await context.rate_limit.count(context.owner_id)
+        return Exchange(conversation, question, MessageState(reply)), run
+
+    try:
+        exchange = await context.worker.start_run(store)
+    except UniqueViolation as error:
+        return await _exchange_of_race(context, key, error)
+    context.worker.live.notify(old.conversation_id)
+    return exchange
+
+
+async def _lock(driver: Executor, owner_id: str, conversation_id: UUID) -> Conversation:
+    conversation = await conversations.lock_owned_conversation(driver, owner_id, conversation_id)
+    if conversation is None:
+        raise Forbidden
+    return conversation
+
+
+def _key(mutation: str, key: str | None) -> str | None:
+    """The stored key: each mutation has keys of its own."""
+    if key is None:
+        return None
+    return f"{mutation}:{check_text('input.idempotencyKey', key, LONGEST_KEY)}"
+
+
+async def _find_exchange(context: Context, key: str | None) -> Exchange | None:
+    """What the first call with this key answered, as it is now."""
+    if key is None:
+        return None
+    async with context.database.driver() as driver:
+        row = await messages.find_keyed_reply(driver, context.owner_id, key)
+        if row is None or row.parent_id is None:
+            return None
+        [conversation] = await conversations.find_owned_conversations(driver, context.owner_id, [row.conversation_id])
+    question = await load_message(context, row.parent_id)
+    [reply] = await add_live_state(context, [row])
+    return Exchange(conversation, question, reply)
+
+
+async def _exchange_of_race(context: Context, key: str | None, error: UniqueViolation) -> Exchange:
+    """Another call with the same key was a moment faster: its answer is ours."""
+    exchange = await _find_exchange(context, key)
+    if exchange is None:
+        raise error
+    return exchange
