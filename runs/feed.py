@@ -19,6 +19,8 @@ TextPiece: TypeAlias = TextDelta | ReasoningDelta
 #: in `LONGEST_WAIT` seconds.
 QUIET_RATE, BUSY_RATE = 8_000, 20_000
 LONGEST_WAIT = 0.04
+#: Seconds that a piece waits for each further reader of its reply: handing it out to all takes a twentieth of that.
+READER_WAIT = 0.0004
 #: Seconds over which wake-ups are counted; between two looks at what is due.
 MEASURED, SLOT = 0.1, 0.005
 
@@ -61,6 +63,10 @@ class Feed:
         self._listeners.append(listener)
         return True
 
+    @property
+    def readers(self) -> int:
+        return len(self._listeners)
+
     def leave(self, listener: Listener) -> None:
         if listener in self._listeners:
             self._listeners.remove(listener)
@@ -76,7 +82,7 @@ class Feed:
     def grow(self) -> None:
         """The log has grown."""
         if self._listeners:
-            self._pace.hand_out(self, len(self._listeners))
+            self._pace.hand_out(self, self.readers)
 
     def flush(self) -> None:
         """Hand out all that is new."""
@@ -109,7 +115,7 @@ def _takes(listener: Listener, piece: TextPiece, shared: dict[Any, Any]) -> bool
 
 
 class Pace:
-    """How long text waits for more of it: not at all while little is to do, up to 40 ms under load.
+    """How long text waits for more of it: not at all while little is to do, up to 40 ms under load or for many readers.
 
     One timer serves all feeds.
     """
@@ -135,13 +141,16 @@ class Pace:
         if feed.waits:
             return
         if now >= feed.due:
-            feed.due = now + self._wait
+            feed.due = now + self._wait_of(readers)
             feed.flush()
             return
         feed.waits = True
         self._slots.setdefault(int(feed.due / SLOT) + 1, []).append(feed)
         if self._timer is None:
             self._timer = loop.call_later(SLOT, self._flush_due)
+
+    def _wait_of(self, readers: int) -> float:
+        return min(LONGEST_WAIT, max(self._wait, READER_WAIT * (readers - 1)))
 
     def _measure(self, now: float) -> None:
         rate = self._count / (now - self._counted_since)
@@ -157,6 +166,6 @@ class Pace:
         for slot in sorted(slot for slot in self._slots if slot <= current):
             for feed in self._slots.pop(slot):
                 feed.waits = False
-                feed.due = now + self._wait
+                feed.due = now + self._wait_of(feed.readers)
                 feed.flush()
         self._timer = loop.call_later(SLOT, self._flush_due) if self._slots else None

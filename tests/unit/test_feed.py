@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
@@ -177,3 +178,52 @@ async def test_under_load_pieces_wait_for_each_other_and_none_waits_for_long() -
     gaps = [after - before for before, after in itertools.pairwise(late)]
     assert len(late) < 25
     assert min(gaps) > LONGEST_WAIT / 2
+
+
+class Clock:
+    """A loop whose time passes only when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> None:
+        self._timers.append((self.now + delay, call))
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.now + seconds
+        while due := [timer for timer in self._timers if timer[0] <= end]:
+            first = min(due, key=lambda timer: timer[0])
+            self._timers.remove(first)
+            self.now = first[0]
+            first[1]()
+        self.now = end
+
+
+@pytest.mark.parametrize(("readers", "pieces_each"), [(1, 100), (2, 100), (101, 50)])
+async def test_the_more_readers_the_longer_a_piece_waits_for_the_next(readers: int, pieces_each: int) -> None:
+    pace, clock, taken = Pace(), Clock(), []
+    pace._loop = clock  # type: ignore[assignment]
+
+    class Listener:
+        def take(self, piece: TextPiece, shared: dict[Any, Any]) -> bool:
+            taken.append(piece.text)
+            return True
+
+        def dismiss(self) -> None:
+            pass
+
+    log = bytearray(begin_text())
+    feed = Feed(log, pace)
+    assert all(feed.join(len(log), Listener()) for _ in range(readers))
+    for _ in range(100):
+        log += b"word "
+        feed.grow()
+        clock.pass_time(0.02)
+    clock.pass_time(LONGEST_WAIT)
+    assert sum(map(len, taken)) == len("word ") * 100 * readers
+    assert len(taken) <= pieces_each * readers
+    assert len(taken) >= 0.6 * pieces_each * readers
