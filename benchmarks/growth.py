@@ -73,6 +73,14 @@ async def _search_beginning(session: AsyncSession, conversation_id: UUID) -> Non
     await list_conversations(session, OWNER, Window(_PAGE), archived=False, search="word42")
 
 
+async def _search_every(session: AsyncSession, conversation_id: UUID) -> None:
+    await list_conversations(session, OWNER, Window(_PAGE), archived=False, search="word")
+
+
+async def _search_nothing(session: AsyncSession, conversation_id: UUID) -> None:
+    await list_conversations(session, OWNER, Window(_PAGE), archived=False, search="nothing")
+
+
 QUESTIONS = (
     Question("the history window: the last 21 messages", _read_history),
     Question("a page of 20 messages in the middle", _read_messages),
@@ -80,6 +88,8 @@ QUESTIONS = (
     Question("a search for a rare word", _search_rare),
     Question("a search for a word of each hundredth message", _search_common),
     Question("a search for a beginning that most messages have", _search_beginning),
+    Question("a search for a beginning that every message has", _search_every),
+    Question("a search for a word that nobody has", _search_nothing),
 )
 
 

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from persistence.identifiers import new_id
 from persistence.pages import Page, Window, fetch_page
-from persistence.statements import Executor, columns, fetch_rows
+from persistence.statements import Executor, columns, fetch, fetch_rows
 from persistence.tables import Conversation, Message
 
 INSERT_CONVERSATION = text(f"""
@@ -76,10 +76,36 @@ async def find_changes(
     return (rows[0][0], [row[1] for row in rows if row[1] is not None]) if rows else None
 
 
-FOUND = """id in (
-    select id from conversation where search @@ search_query(:owner_id, :search)
-    union select conversation_id from message where search @@ search_query(:owner_id, :search)
-)"""
+# A search finds the same in two ways. One looks through the owner's conversations in the order of the list, up to the
+# end of the page: it costs what the owner's own messages cost, and little where many of them have the words. The other
+# asks the indexes of words, which read all owners' messages with the unfinished last word: for an owner of many
+# conversations, of which the newest do not have the words.
+IS_CHEAP_TO_WALK = text("""
+    select not exists (select from conversation where owner_id = :owner_id offset 500) or exists (
+        select from (
+            select id from conversation where owner_id = :owner_id order by updated_at desc, id desc limit 20
+        ) as newest join message on message.conversation_id = newest.id
+        where (message.search @@ (select search_query(:owner_id, :search))) is true
+    )
+""")
+
+
+async def is_cheap_to_walk(executor: Executor, owner_id: str, search: str) -> bool:
+    """Whether to look through the owner's conversations for these words."""
+    [(cheap,)] = await fetch(executor, IS_CHEAP_TO_WALK, {"owner_id": owner_id, "search": search})
+    return bool(cheap)
+
+
+# A subselect's value is unknown to the planner: it would else plan each search anew, by the words it has counted.
+_QUERY = "(select search_query(:owner_id, :search))"
+# With `is true` a match cannot be looked up in the index of words; with an offset a subselect runs row by row.
+WALKED = f"""((search @@ {_QUERY}) is true or exists (
+    select from message where conversation_id = conversation.id and (search @@ {_QUERY}) is true offset 0
+))"""
+LOOKED_UP = f"""id in (
+    select id from conversation where search @@ {_QUERY}
+    union select conversation_id from message where search @@ {_QUERY}
+)"""  # noqa: S608 - a constant
 
 
 async def list_conversations(
@@ -89,7 +115,7 @@ async def list_conversations(
     condition = f"owner_id = :owner_id and archived_at is {'not null' if archived else 'null'}"
     parameters = {"owner_id": owner_id}
     if search is not None:
-        condition += f" and {FOUND}"
+        condition += f" and {WALKED if await is_cheap_to_walk(executor, owner_id, search) else LOOKED_UP}"
         parameters["search"] = search
     key = ("updated_at", "id")
     return await fetch_page(executor, Conversation, condition, parameters, window, key, descending=True)

@@ -396,6 +396,16 @@ async def library(ann: Client, bob: Client, model: ScriptedModel) -> None:
         await bob.ask(question, conversationId=await create(bob, f"Bob's {title}"))
 
 
+@pytest.fixture(params=[True, False], ids=["walked", "looked up"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two ways to search, whatever is cheap."""
+
+    async def is_cheap_to_walk(*_: object) -> bool:
+        return bool(request.param)
+
+    monkeypatch.setattr("persistence.conversations.is_cheap_to_walk", is_cheap_to_walk)
+
+
 WORDS = {
     "bread": ["Bread"],
     "TRAVEL": ["Travel plans"],
@@ -431,6 +441,7 @@ COMPOUNDS = {
 }
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("expected", [WORDS, COMPOUNDS], ids=["words", "compounds"])
 async def test_search_finds_titles_questions_and_replies_of_ones_own(
     ann: Client, library: None, expected: dict[str, list[str]]
@@ -463,6 +474,7 @@ ODDITIES = [
 ]
 
 
+@pytest.mark.usefixtures("way")
 async def test_no_character_does_harm_in_a_search(ann: Client) -> None:
     await create(ann, "Bread")
     harm: dict[str, Any] = {}
@@ -482,6 +494,7 @@ async def test_a_search_that_cannot_be_one_is_bad_user_input(ann: Client, questi
     assert failure.value.codes == ["BAD_USER_INPUT"]
 
 
+@pytest.mark.usefixtures("way")
 async def test_search_follows_renaming_archiving_and_deleting(ann: Client) -> None:
     sent, _ = await ann.ask("Tell me of cheese.")
     await update(ann, sent.conversation, title="Bread")
@@ -496,6 +509,7 @@ async def test_search_follows_renaming_archiving_and_deleting(ann: Client) -> No
         assert await list_titles(ann, search=word, archived=True) == []
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("backwards", [False, True])
 async def test_a_walk_over_what_was_found_meets_each_once_and_in_order(
     ann: Client, database: Database, backwards: bool

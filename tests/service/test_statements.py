@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from persistence.branches import Branch, fetch_branches
-from persistence.conversations import list_conversations
+from persistence.conversations import is_cheap_to_walk, list_conversations
 from persistence.database import Database
 from persistence.messages import find_keyed_reply, find_owned_siblings
 from persistence.pages import Window
@@ -233,12 +233,43 @@ async def test_a_page_of_the_list_comes_from_its_index(
         assert bounded or archived or "Sort" not in {step["Node Type"] for step in steps(plan)}
 
 
-@pytest.mark.parametrize("question", ["nothing", "word", "title 1", '"common words"', "-word"])
-async def test_a_search_uses_the_indexes_of_titles_and_messages(filled: AsyncConnection, question: str) -> None:
+QUESTIONS = ["nothing", "word", "title 1", '"common words"', "-word"]
+
+
+def decide(patch: pytest.MonkeyPatch, *, walk: bool) -> None:
+    """Let searches go this way, whatever is cheap."""
+
+    async def is_cheap_to_walk(*_: object) -> bool:
+        return walk
+
+    patch.setattr("persistence.conversations.is_cheap_to_walk", is_cheap_to_walk)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_search_that_looks_up_uses_the_indexes_of_titles_and_messages(
+    filled: AsyncConnection, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(monkeypatch, walk=False)
     search = partial(list_conversations, owner_id=OWNER, window=Window(20), archived=False, search=question)
     for plan in await explain(filled, search):
         assert {"conversation_search", "message_search"} <= reads(plan)
         assert not any(read.startswith("all of") for read in reads(plan))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_search_that_walks_reads_the_owners_conversations_alone(
+    filled: AsyncConnection, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(monkeypatch, walk=True)
+    search = partial(list_conversations, owner_id=OWNER, window=Window(20), archived=False, search=question)
+    for plan in await explain(filled, search):
+        assert reads(plan) == {"conversation_by_activity", "message_by_change"}
+        assert "Sort" not in {step["Node Type"] for step in steps(plan)}
+
+
+async def test_how_to_search_is_decided_by_indexes(filled: AsyncConnection) -> None:
+    for plan in await explain(filled, lambda session: is_cheap_to_walk(session, OWNER, "word")):
+        assert reads(plan) == {"conversation_by_activity", "message_by_change"}
 
 
 async def test_a_claim_reads_no_more_than_the_runs(filled: AsyncConnection) -> None:
