@@ -8,11 +8,7 @@ from typing import Any
 
 import asyncpg
 import orjson
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, PoolProxiedConnection, text
+from sqlalchemy import PoolProxiedConnection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
@@ -25,6 +21,11 @@ BROKEN = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 UNREACHABLE = (*BROKEN, InterfaceError, OperationalError, PoolTimeoutError)
 #: What a statement of the driver's raises that would store something twice.
 UniqueViolation = asyncpg.UniqueViolationError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+#: The version that a migration leads to is how its file's name begins, and grows from one to the next.
+KNOWN_VERSIONS = frozenset(path.name.partition("_")[0] for path in MIGRATIONS.glob("versions/*_*.py"))
+NEWEST_VERSION = max(KNOWN_VERSIONS)
 
 
 def _to_json(value: Any) -> str:
@@ -117,15 +118,21 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the tables to the newest version; several nodes may call it at once."""
+        # Here, since Alembic is a sixth of what a server would load, and serving needs none of it.
+        from persistence.migrate import upgrade
+
         async with self.engine.begin() as connection:
             # Released with the transaction, so a node that dies in the middle blocks no other.
             await connection.execute(text("select pg_advisory_xact_lock(hashtext('loquent.migrate'))"))
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(upgrade)
 
     async def is_migrated(self) -> bool:
         """Whether the tables are at the version that this code wants, or at a later one that it does not know."""
-        async with self.connection() as connection:
-            version = await connection.run_sync(_version)
+        async with self.driver() as connection:
+            try:
+                version = await connection.fetchval("select version_num from alembic_version")
+            except asyncpg.UndefinedTableError:
+                return False
         return version is not None and (version == NEWEST_VERSION or version not in KNOWN_VERSIONS)
 
     async def close(self) -> None:
@@ -152,24 +159,3 @@ def is_deadlock(error: BaseException) -> bool:
 def _state(error: BaseException) -> str:
     """The SQLSTATE of an error of the driver, bare or wrapped."""
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
-
-
-def _configuration() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
-
-
-def _upgrade(connection: Connection) -> None:
-    config = _configuration()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _version(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-_SCRIPTS = ScriptDirectory.from_config(_configuration())
-KNOWN_VERSIONS = frozenset(script.revision for script in _SCRIPTS.walk_revisions())
-NEWEST_VERSION = _SCRIPTS.get_current_head()

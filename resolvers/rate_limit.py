@@ -1,38 +1,22 @@
 """How many messages a user may send in a minute, on all nodes together."""
 
-import asyncio
-import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
 from limits.aio.storage.memory import Entry
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.util import WindowStats
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from resolvers.errors import RateLimited
 
-logger = logging.getLogger(__name__)
-
-Answer = TypeVar("Answer")
-
-#: Seconds that Valkey may take to answer, and between two looks whether it is back.
-PATIENCE, RETRY = 0.25, 0.5
-#: How many questions a node asks Valkey at once; further ones wait.
-CONNECTIONS = 32
-UNREACHABLE = (RedisError, OSError, TimeoutError)
+if TYPE_CHECKING:
+    from resolvers.shared_windows import SharedWindows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +31,14 @@ class Allowance:
 class RateLimit:
     """A moving window of one minute per user.
 
-    Every node counts in its memory what it took itself. With a Valkey all nodes also count there, and the stricter
-    of the two counts holds: a Valkey that is away, or comes back empty, gives nobody a new minute.
+    Every node counts in its memory what it took itself. With `shared` windows all nodes also count there, and the
+    stricter of the two counts holds: a Valkey that is away, or comes back empty, gives nobody a new minute.
     """
 
-    def __init__(self, messages_per_minute: int, valkey_url: str | None = None) -> None:
+    def __init__(self, messages_per_minute: int, shared: "SharedWindows | None" = None) -> None:
         self._item = RateLimitItemPerMinute(messages_per_minute, namespace="messages")
         self._own = MovingWindowRateLimiter(OwnWindows())
-        self._shared = SharedWindows(valkey_url) if valkey_url else None
+        self._shared = shared
 
     async def close(self) -> None:
         if self._shared:
@@ -69,8 +53,8 @@ class RateLimit:
     async def count(self, owner_id: str) -> None:
         """Count one message; raises `RateLimited` where it is one too many.
 
-        Takes a round trip to Valkey, `PATIENCE` seconds at the most, and no time while Valkey is known to be away:
-        a transaction may wait for it.
+        Takes a round trip to Valkey, `shared_windows.PATIENCE` seconds at the most, and no time while Valkey is known
+        to be away: a transaction may wait for it.
         """
         user = _key(owner_id)
         if self._shared and await self._shared.hit(self._item, user) is False:
@@ -129,60 +113,3 @@ class OwnWindows(MemoryStorage):
             if entries[0].atime >= begin:
                 return
             del self.events[key]
-
-
-class SharedWindows:
-    """The windows that all nodes share, as long as Valkey answers in time."""
-
-    def __init__(self, url: str) -> None:
-        self._pool = ConnectionPool.from_url(
-            url,
-            # One more try at once, for a connection that was lost while nobody used it.
-            retry=Retry(NoBackoff(), 1),
-            socket_timeout=PATIENCE,
-            socket_connect_timeout=PATIENCE,
-        )
-        # The client's own blocking pool goes on with some waits that are cancelled.
-        self._connections = asyncio.Semaphore(CONNECTIONS)
-        # By the pool, since the library knows other forms of URLs than the client does.
-        options: dict[str, Any] = {"key_prefix": "loquent:limit", "connection_pool": self._pool}
-        self._limiter = MovingWindowRateLimiter(RedisStorage("redis://", implementation="redispy", **options))
-        self._return: asyncio.Task[None] | None = None
-
-    async def close(self) -> None:
-        if self._return:
-            self._return.cancel()
-        await self._pool.aclose()
-
-    async def hit(self, item: RateLimitItem, user: str) -> bool | None:
-        """Whether one more was counted; None while Valkey is away."""
-        return await self._ask(lambda: self._limiter.hit(item, user))
-
-    async def get_window_stats(self, item: RateLimitItem, user: str) -> WindowStats | None:
-        """When the oldest entry goes, and how many are left; None while Valkey is away."""
-        return await self._ask(lambda: self._limiter.get_window_stats(item, user))
-
-    async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        try:
-            # In this order: whoever waits here waits for this node, which says nothing about Valkey.
-            async with self._connections, asyncio.timeout(PATIENCE):
-                # Looked at now: those before may have found out.
-                return None if self._return else await question()
-        except UNREACHABLE as error:
-            # Of many that wait at the same time, one tells.
-            if not self._return:
-                logger.warning("Valkey cannot be reached, each node counts messages by itself: %r", error)
-                self._return = asyncio.create_task(self._wait_for_return())
-            return None
-
-    async def _wait_for_return(self) -> None:
-        """Look for Valkey, so that no message has to."""
-        valkey = Redis(connection_pool=self._pool)
-        while True:
-            await asyncio.sleep(RETRY)
-            with suppress(*UNREACHABLE):
-                async with asyncio.timeout(PATIENCE):
-                    await valkey.ping()
-                break
-        logger.info("Valkey is back, nodes count messages together")
-        self._return = None

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from agent.anthropic_model import AnthropicModel
+from agent.deferred_model import ConnectedModel, DeferredModel
 from persistence.database import Database, is_unreachable
 from persistence.runs import ClaimedRun
 from resolvers.context import Context
@@ -19,7 +19,6 @@ from resolvers.rate_limit import RateLimit
 from runs.live import LiveReplies
 from runs.memory import MemoryLiveReplies
 from runs.turn import Agent, Turn
-from runs.valkey import ValkeyLiveReplies
 from runs.worker import Worker
 from schema.context import RequestContext
 from schema.limits import DocumentLimits
@@ -46,7 +45,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
 
     documents = TrustedDocuments(_load_trusted_documents(settings))
     database = Database(settings.database_url, pool_size=settings.database_pool)
-    live: LiveReplies = ValkeyLiveReplies(settings.valkey_url) if settings.valkey_url else MemoryLiveReplies()
+    live, rate_limit = _share(settings)
     schema = create_schema(_document_limits(settings), introspection=settings.introspection)
     verifier = create_verifier(
         secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
@@ -55,24 +54,16 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         audience=settings.jwt_audience,
         longest_life=settings.jwt_longest_life,
     )
-    rate_limit = RateLimit(settings.rate_limit, settings.valkey_url)
 
     def caller(owner_id: str) -> Context:
         return Context(owner_id, database, worker, rate_limit, settings.tokens_per_day)
 
-    def connect_model(name: str) -> AnthropicModel:
-        assert settings.anthropic_api_key
-        return AnthropicModel(
-            api_key=settings.anthropic_api_key.get_secret_value(),
-            base_url=settings.anthropic_base_url,
-            name=name,
-            max_output_tokens=settings.max_output_tokens,
-        )
-
-    models = [connect_model(settings.model), connect_model(settings.title_model)]
+    model = DeferredModel(lambda: _connect_model(settings, settings.model))
+    title_model = DeferredModel(lambda: _connect_model(settings, settings.title_model)) if settings.titles else None
+    models = [model, title_model] if title_model else [model]
     agent = Agent(
-        model=models[0],
-        title_model=models[1] if settings.titles else None,
+        model=model,
+        title_model=title_model,
         toolbox=Toolbox(schema, lambda owner_id: RequestContext(caller(owner_id))).tools_of,
         history_messages=settings.history_messages,
         max_steps=settings.max_steps,
@@ -95,6 +86,8 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await live.start()
         verifier.start()
+        for each in models:
+            each.start()
         worker.start()
         try:
             yield
@@ -103,8 +96,8 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
             await live.close()
             await rate_limit.close()
             await verifier.close()
-            for model in models:
-                await model.close()
+            for each in models:
+                await each.close()
             await database.close()
 
     endpoint = GraphQLEndpoint(
@@ -125,7 +118,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         Route("/graphql", endpoint),
         WebSocketRoute("/graphql", endpoint),
         Route("/healthz", _alive),
-        Route("/readyz", _readiness(database, worker, verifier)),
+        Route("/readyz", _readiness(database, worker, verifier, model)),
         Route("/metrics", metrics_endpoint(schema)),
         *page_routes(development_token),
     ]
@@ -137,9 +130,39 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         worker.begin_shut_down()
         endpoint.break_off_streams()
 
-    #: For whoever stops the server: call it before connections are closed.
+    async def wait_until_loaded() -> None:
+        for each in models:
+            await each.wait()
+
+    #: For whoever runs the server. Call the first before connections are closed; what the second waits for is loaded
+    #: while the server serves, and it raises what went wrong.
     app.state.drain = drain
+    app.state.wait_until_loaded = wait_until_loaded
     return app
+
+
+def _connect_model(settings: Settings, name: str) -> ConnectedModel:
+    # Here, since the SDK takes longer to load than all the rest: it does while others are served.
+    from agent.anthropic_model import AnthropicModel
+
+    assert settings.anthropic_api_key
+    return AnthropicModel(
+        api_key=settings.anthropic_api_key.get_secret_value(),
+        base_url=settings.anthropic_base_url,
+        name=name,
+        max_output_tokens=settings.max_output_tokens,
+    )
+
+
+def _share(settings: Settings) -> tuple[LiveReplies, RateLimit]:
+    """What nodes have in common through Valkey, or a process for itself."""
+    if settings.valkey_url is None:
+        return MemoryLiveReplies(), RateLimit(settings.rate_limit)
+    # Here, since a process for itself does without the client of Valkey.
+    from resolvers.shared_windows import SharedWindows
+    from runs.valkey import ValkeyLiveReplies
+
+    return ValkeyLiveReplies(settings.valkey_url), RateLimit(settings.rate_limit, SharedWindows(settings.valkey_url))
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -189,7 +212,9 @@ async def _alive(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def _readiness(database: Database, worker: Worker, verifier: Verifier) -> Callable[[Request], Awaitable[Response]]:
+def _readiness(
+    database: Database, worker: Worker, verifier: Verifier, model: DeferredModel
+) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         """Whether this node should be sent requests; says which part is not ready."""
         try:
@@ -204,6 +229,8 @@ def _readiness(database: Database, worker: Worker, verifier: Verifier) -> Callab
             problem = "worker: not taking runs"
         if problem is None and not verifier.is_ready:
             problem = "tokens: no key set has been fetched"
+        if problem is None and not model.is_ready:
+            problem = "model: its client is not loaded"
         if problem:
             return JSONResponse({"status": problem}, status_code=503)
         return JSONResponse({"status": "ok"})

@@ -13,20 +13,15 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from server.app import create_app
 from server.settings import Settings
 from server.wire import HttpProtocol, WebSocketProtocol
 
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
 GARBAGE_THRESHOLDS = (5_000, 20, 50)
 
+logger = logging.getLogger(__name__)
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-def serve(settings: Settings) -> int:
-    """Serve users until SIGTERM or SIGINT. Raises `InvalidSettings` and `AddressTaken`."""
-    configure_logging()
-    return run(run_server(create_app(settings), settings))
 
 
 def configure_logging() -> None:
@@ -62,19 +57,40 @@ async def run_server(app: Starlette, settings: Settings, *, on_start: Callable[[
     """
     server = Server(uvicorn_config(app, settings))
     with listen(settings.host, settings.port, settings.listen_fd) as listener:
+        loading: list[asyncio.Task[bool]] = []
 
         def begin() -> None:
-            # Searches for garbage stop everything. What the program consists of stays, so they need not look at it;
-            # and without it they would look at all that is open each time that a few more streams have begun.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GARBAGE_THRESHOLDS)
+            keep_what_is_loaded()
+            loading.append(asyncio.create_task(_finish_loading(server)))
             if on_start is not None:
                 on_start(listener.getsockname()[1])
 
         server.on_start = begin
         await server.serve([listener])
-    return 0 if server.started else 1
+    return 0 if loading and await loading[0] else 1
+
+
+async def _finish_loading(server: "Server") -> bool:
+    """Wait for what is loaded while the server serves; without it, the server ends. Gives whether it came."""
+    try:
+        await server.config.app.state.wait_until_loaded()  # type: ignore[union-attr]
+    except Exception:
+        logger.critical("What the server needs could not be loaded", exc_info=True)
+        server.should_exit = True
+        return False
+    keep_what_is_loaded()
+    return True
+
+
+def keep_what_is_loaded() -> None:
+    """Take what there is out of the search for garbage, and let such searches be rare.
+
+    Searches stop everything. What the program consists of stays, so they need not look at it; and with few of them not
+    all that is open is looked at each time that a few more streams have begun.
+    """
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.enable()
 
 
 def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:

@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlmodel import SQLModel
 
 from persistence import tables  # noqa: F401 - fills the metadata
 from persistence.conversations import insert_conversation
-from persistence.database import NEWEST_VERSION, Database
+from persistence.database import KNOWN_VERSIONS, MIGRATIONS, NEWEST_VERSION, Database
 
 Connect = Callable[[], Database]
 
@@ -60,6 +61,13 @@ async def describe(database: Database, schema: str) -> dict[str, str]:
     return {name.replace(f"{schema}.", ""): words.replace(f"{schema}.", "") for name, words in rows}
 
 
+def test_the_files_of_the_migrations_are_named_by_their_versions_in_order() -> None:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert scripts.get_heads() == [NEWEST_VERSION]
+    versions = [script.revision for script in scripts.walk_revisions()]
+    assert versions == sorted(KNOWN_VERSIONS, reverse=True)
+
+
 async def test_alembic_finds_nothing_to_migrate(connect: Connect) -> None:
     def compare(connection: Connection) -> list[object]:
         options = {"compare_type": True, "compare_server_default": True}
@@ -101,7 +109,7 @@ async def test_migrating_twice_changes_nothing(connect: Connect) -> None:
 
 async def test_nodes_that_migrate_at_once_wait_for_one_another(connect: Connect) -> None:
     nodes = [connect() for _ in range(4)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(node.migrate() for node in nodes))
     assert [await node.is_migrated() for node in nodes] == [True] * 4
     async with nodes[0].connection() as connection:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
-from resolvers import rate_limit
+from resolvers import shared_windows
 from resolvers.errors import RateLimited
 from resolvers.rate_limit import OwnWindows, RateLimit
+from resolvers.shared_windows import SharedWindows
 from tests.acceptance.nodes import Valkey
 from tests.client import Client, GraphQLFailed
 from tests.conftest import ConnectClient, StartServer, until
@@ -24,6 +27,32 @@ ALLOWANCE = "{ viewer { rateLimit { limit remaining resetAt } } }"
 REGENERATE = "mutation ($input: RegenerateMessageInput!) { regenerateMessage(input: $input) { reply { id } } }"
 #: Ids that could be taken for one another, or for more than a part of a key.
 IDS = ["a", "a/b", "b", "a/b/3/1/minute", "*", "{a}", "é👍🏽", "x" * 255, "x" * 254]
+
+
+@pytest.fixture(autouse=True)
+def _patient_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Valkey that runs is not taken for one that is away, however busy the machine is."""
+    monkeypatch.setattr(shared_windows, "PATIENCE", 60.0)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What nodes have asked Valkey, answered or not: whoever asks one that is away waits for it."""
+    asked: list[str] = []
+
+    def note(name: str) -> None:
+        ask = getattr(MovingWindowRateLimiter, name)
+
+        async def asking(limiter: MovingWindowRateLimiter, *arguments: Any, **options: Any) -> Any:
+            if isinstance(limiter.storage, RedisStorage):
+                asked.append(name)
+            return await ask(limiter, *arguments, **options)
+
+        monkeypatch.setattr(MovingWindowRateLimiter, name, asking)
+
+    for name in ("hit", "get_window_stats"):
+        note(name)
+    return asked
 
 
 @pytest.fixture
@@ -79,8 +108,8 @@ async def test_two_nodes_share_one_count(pair: tuple[Client, Client]) -> None:
         assert failure.value.codes == ["RATE_LIMITED"]
         wait = failure.value.errors[0]["extensions"]["retryAfter"]
         assert 0 < resets[-1] - time.time() <= wait <= 60
-    # Each node saw the other's first message, or its own a moment later.
-    assert abs(resets[0] - resets[1]) < 1
+    # By the same message: the first, whichever node took it.
+    assert abs(resets[0] - resets[1]) < 0.01
 
 
 async def test_of_many_messages_at_once_no_more_than_the_limit_pass(pair: tuple[Client, Client]) -> None:
@@ -111,7 +140,7 @@ async def test_what_is_refused_or_repeated_counts_nothing(pair: tuple[Client, Cl
 
 
 async def test_every_user_has_a_count_of_its_own_and_a_short_key(valkey: Valkey) -> None:
-    limit = RateLimit(3, valkey.url)
+    limit = RateLimit(3, SharedWindows(valkey.url))
     for id in IDS:
         assert (await limit.allowance(id)).remaining == 3
         await limit.count(id)
@@ -129,24 +158,29 @@ async def test_every_user_has_a_count_of_its_own_and_a_short_key(valkey: Valkey)
 
 @pytest.mark.parametrize("way", ["kill", "freeze"])
 async def test_messages_go_on_without_valkey_and_nobody_gets_a_new_minute(
-    pair: tuple[Client, Client], valkey: Valkey, way: str, caplog: pytest.LogCaptureFixture
+    pair: tuple[Client, Client],
+    valkey: Valkey,
+    way: str,
+    asked: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, other = pair
-    caplog.set_level(logging.INFO, logger=rate_limit.__name__)
+    caplog.set_level(logging.INFO, logger=shared_windows.__name__)
     await one.send("one")
     await other.send("two")
     getattr(valkey, way)()
-    begin = time.monotonic()
-    for _ in range(2):
-        assert await try_to_send(one) == "OK"
+    monkeypatch.setattr(shared_windows, "PATIENCE", 0.25)
+    asked.clear()
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            assert await try_to_send(one) == "OK"
+        # By the node's own count, of which the first message is one.
+        assert await remaining(one) == 0
+        assert await try_to_send(one) == "RATE_LIMITED"
     # Only the first waits for Valkey, and not for long.
-    assert time.monotonic() - begin < 2 * rate_limit.PATIENCE + 0.5
-    begin = time.monotonic()
-    # By the node's own count, of which the first message is one.
-    assert await remaining(one) == 0
-    assert await try_to_send(one) == "RATE_LIMITED"
-    assert time.monotonic() - begin < rate_limit.PATIENCE
-    assert len([record for record in caplog.records if record.name == rate_limit.__name__]) == 1
+    assert len(asked) == 1
+    assert len([record for record in caplog.records if record.name == shared_windows.__name__]) == 1
 
     valkey.thaw()
     valkey.start()
@@ -158,7 +192,7 @@ async def test_messages_go_on_without_valkey_and_nobody_gets_a_new_minute(
 async def test_the_nodes_count_together_again_once_valkey_is_back(
     pair: tuple[Client, Client], valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger=rate_limit.__name__)
+    caplog.set_level(logging.INFO, logger=shared_windows.__name__)
     one, other = pair
     valkey.kill()
     for client in pair:
@@ -167,22 +201,25 @@ async def test_the_nodes_count_together_again_once_valkey_is_back(
     await until(lambda: caplog.text.count("Valkey is back, nodes count") == 2)
     answers = [await try_to_send(client) for client in (one, other, one, other, one)]
     assert answers == ["OK"] * 3 + ["RATE_LIMITED"] * 2
-    messages = [record.getMessage() for record in caplog.records if record.name == rate_limit.__name__]
+    messages = [record.getMessage() for record in caplog.records if record.name == shared_windows.__name__]
     assert len(messages) == 4
 
 
-async def test_a_burst_while_valkey_hangs_waits_once_for_all(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
-    limit = RateLimit(10, valkey.url)
+async def test_a_burst_while_valkey_hangs_waits_once_for_all(
+    valkey: Valkey, asked: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = RateLimit(10, SharedWindows(valkey.url))
     await limit.count("ann")
     valkey.freeze()
-    begin = time.monotonic()
-    # More than there are connections.
-    await asyncio.gather(*(limit.count(f"user {n}") for n in range(200)))
-    assert time.monotonic() - begin < rate_limit.PATIENCE + 0.5
-    assert len(caplog.records) == 1
-    begin = time.monotonic()
-    await asyncio.gather(*(limit.check(f"user {n}") for n in range(200)))
-    assert time.monotonic() - begin < rate_limit.PATIENCE
+    monkeypatch.setattr(shared_windows, "PATIENCE", 0.25)
+    asked.clear()
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(limit.count(f"user {n}") for n in range(200)))
+        # Those who asked beside each other: whoever had to wait for one of these has not asked.
+        assert asked == ["hit"] * shared_windows.CONNECTIONS
+        assert len(caplog.records) == 1
+        await asyncio.gather(*(limit.check(f"user {n}") for n in range(200)))
+        assert len(asked) == shared_windows.CONNECTIONS
     valkey.thaw()
     await limit.close()
 
@@ -217,7 +254,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @asynccontextmanager
 async def counting(valkey: Valkey, store: str) -> AsyncIterator[RateLimit]:
-    limit = RateLimit(3, valkey.url if store == "valkey" else None)
+    limit = RateLimit(3, SharedWindows(valkey.url) if store == "valkey" else None)
     try:
         yield limit
     finally:
