@@ -4,11 +4,13 @@ import base64
 import re
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 
 import jwt
 
-from server.jwks import RemoteKeySet
+if TYPE_CHECKING:
+    from server.jwks import RemoteKeySet
 
 #: Characters of an `Authorization`.
 MAX_LENGTH = 8192
@@ -64,6 +66,9 @@ def create_verifier(
         # Whoever knows a secret that is left over could speak for anyone.
         if secret is not None:
             raise ValueError("a secret and a key set are given: one of them must go")
+        # Here, since who has a secret needs no HTTP client.
+        from server.jwks import RemoteKeySet
+
         return KeySetVerifier(RemoteKeySet(jwks_url), rules)
     if secret is None:
         raise ValueError("neither a secret nor a key set is given")
@@ -80,31 +85,42 @@ class ClaimRules:
 
     def check(self, token: str, key: jwt.PyJWK) -> Identity:
         """The subject of a token that is signed by this key, with this key's algorithm. Raises `InvalidToken`."""
-        try:
-            decoded = jwt.decode_complete(
-                token,
-                key,
-                # Pinned: a token must not choose how it is checked.
-                algorithms=[key.algorithm_name],
-                issuer=self.issuer,
-                audience=self.audience,
-                leeway=LEEWAY,
-                options={"require": ["exp", "sub"], "verify_aud": self.audience is not None},
-            )
-        except jwt.PyJWTError:
-            raise InvalidToken from None
-        # No extension is understood here, not even the one that the library knows.
-        if "crit" in decoded["header"]:
-            raise InvalidToken
-        claims = decoded["payload"]
-        return Identity(_check_subject(claims["sub"]), self._check_end(claims["exp"]))
+        identity = _decode(token, key, self)
+        # However long it is remembered.
+        self.check_end(identity.expires_at)
+        return identity
 
-    def _check_end(self, exp: object) -> float:
+    def check_end(self, exp: object) -> float:
+        """The end of a token, which is still to come, but not too far away. Raises `InvalidToken`."""
         now = time.time()
         # Written so that NaN is refused, for which every comparison is false.
         if isinstance(exp, int | float) and now < exp <= now + self.longest_life + LEEWAY:
             return float(exp)
         raise InvalidToken
+
+
+# A client shows the same token with each request. Only valid ones are remembered, each with the key that it is signed
+# with: a token whose key is no longer published does not get here.
+@lru_cache(maxsize=2048)
+def _decode(token: str, key: jwt.PyJWK, rules: ClaimRules) -> Identity:
+    try:
+        decoded = jwt.decode_complete(
+            token,
+            key,
+            # Pinned: a token must not choose how it is checked.
+            algorithms=[key.algorithm_name],
+            issuer=rules.issuer,
+            audience=rules.audience,
+            leeway=LEEWAY,
+            options={"require": ["exp", "sub"], "verify_aud": rules.audience is not None},
+        )
+    except jwt.PyJWTError:
+        raise InvalidToken from None
+    # No extension is understood here, not even the one that the library knows.
+    if "crit" in decoded["header"]:
+        raise InvalidToken
+    claims = decoded["payload"]
+    return Identity(_check_subject(claims["sub"]), rules.check_end(claims["exp"]))
 
 
 def _check_subject(subject: str) -> str:
@@ -154,7 +170,7 @@ class SecretVerifier:
 class KeySetVerifier:
     """Checks tokens that are signed by a key of a published set: RS256, ES256 or EdDSA, as the key is."""
 
-    def __init__(self, keys: RemoteKeySet, rules: ClaimRules) -> None:
+    def __init__(self, keys: "RemoteKeySet", rules: ClaimRules) -> None:
         self._keys = keys
         self._rules = rules
 
