@@ -1,7 +1,6 @@
 """A model behind the Anthropic Messages API, by its SDK."""
 
 import json
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -11,7 +10,8 @@ import httpx2
 import orjson
 from anthropic import APIConnectionError, APIError, APIStatusError, AsyncAnthropic, AsyncStream
 
-from agent.http_transport import StreamingTransport
+from agent.http_connection import Take
+from agent.http_transport import AnswerBody, StreamingTransport
 from agent.model import (
     BlockEnded,
     ModelEnded,
@@ -36,6 +36,7 @@ PIECES: dict[str, tuple[type[Piece], str]] = {
     "thinking_delta": (ReasoningPiece, "thinking"),
 }
 IGNORED = {"type": "ping"}
+MESSAGES_PATH = "/v1/messages"
 
 
 class AnthropicModel:
@@ -56,10 +57,12 @@ class AnthropicModel:
         """The events of the answer, as `agent.model.Model` says."""
         answer = _Answer(tell)
         try:
-            response = await self._ask(request)
-            async with aclosing(response):
-                async for _ in _feed(response, answer):
-                    for event in answer.read_events(response):
+            body = _body_of(await self._ask(request))
+            # All that was said before may be long, and the answer takes its time.
+            del request
+            async with aclosing(body):
+                while await body.feed(answer.take):
+                    for event in answer.read_events():
                         yield event
         except APIError as error:
             raise _model_error(error) from error
@@ -82,7 +85,7 @@ class AnthropicModel:
         }
         # Not `messages.create`: it walks through the whole request, and builds an object for each event of the answer.
         response: Any = await self._client.post(
-            "/v1/messages",
+            MESSAGES_PATH,
             content=_write_json(body),
             cast_to=httpx2.Response,
             options={"headers": {"Accept-Encoding": "identity"}},
@@ -116,20 +119,35 @@ def _write_json(value: object) -> bytes:
         return json.dumps(value).encode()
 
 
-async def _feed(response: httpx2.Response, answer: "_Answer") -> AsyncIterator[None]:
-    """Let the answer take the body as it comes; gives control whenever it holds events."""
+def _body_of(response: httpx2.Response) -> "AnswerBody | _OtherBody":
+    """The body, which needs nothing else of the response: that has all of the request."""
     body = response.extensions.get("answer_body")
-    if body is None or "content-encoding" in response.headers:
-        async for piece in response.aiter_bytes():
-            answer.take(piece)
-            yield
-    else:
-        while await body.feed(answer.take):
-            yield
+    if isinstance(body, AnswerBody) and "content-encoding" not in response.headers:
+        return body
+    return _OtherBody(response)
+
+
+class _OtherBody:
+    """As `AnswerBody`, of a response that came by a proxy, or compressed."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._pieces = response.aiter_bytes()
+
+    async def feed(self, take: Take) -> bool:
+        async for piece in self._pieces:
+            if not take(piece):
+                return True
+        return False
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
 
 
 class _Answer:
     """One answer: its text is told as soon as it comes, its events wait until they are read."""
+
+    __slots__ = ("_block", "_decoder", "_raw", "_reason", "_signature", "_tell", "_waiting", "ended", "usage")
 
     def __init__(self, tell: TellPiece) -> None:
         self.usage = Usage()
@@ -137,7 +155,7 @@ class _Answer:
         self._tell = tell
         self._decoder = EventDecoder()
         #: What has come and was not told or read; None stands for an event that is no JSON.
-        self._waiting: deque[Any] = deque()
+        self._waiting: list[Any] = []
         self._reason = ""
         self._block: Any = None
         self._raw: list[str] = []
@@ -149,12 +167,12 @@ class _Answer:
         self._tell_text()
         return not self._waiting
 
-    def read_events(self, response: httpx2.Response) -> Iterator[ModelEvent]:
+    def read_events(self) -> Iterator[ModelEvent]:
         """The events that wait, with the text between them told. Raises `APIStatusError`, `ModelError`."""
         while self._waiting:
-            event = self._waiting.popleft()
+            event = self._waiting.pop(0)
             try:
-                read = self._read(event, response)
+                read = self._read(event)
             except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
                 # Nothing has checked it: a malformed event fails where it is used.
                 raise _unavailable("The model's answer could not be read.") from error
@@ -166,14 +184,15 @@ class _Answer:
         """Tell the text at the head of what waits, that of one kind at once."""
         waiting = self._waiting
         while waiting and (found := _find_text(waiting[0])):
-            waiting.popleft()
             kind, text = found
-            while waiting and (found := _find_text(waiting[0])) and found[0] is kind:
-                waiting.popleft()
+            told = 1
+            while told < len(waiting) and (found := _find_text(waiting[told])) and found[0] is kind:
                 text += found[1]
+                told += 1
+            del waiting[:told]
             self._tell(kind(text))
 
-    def _read(self, event: Any, response: httpx2.Response) -> ModelEvent | None:
+    def _read(self, event: Any) -> ModelEvent | None:
         match event["type"]:
             case "content_block_delta":
                 self._read_delta(event["delta"])
@@ -192,6 +211,8 @@ class _Answer:
                 return ModelEnded(self._reason)
             case "error":
                 body = event.get("body", event)
+                # The answer had begun well.
+                response = httpx2.Response(200, request=httpx2.Request("POST", MESSAGES_PATH))
                 raise APIStatusError(str(body), response=response, body=body)
         return None
 

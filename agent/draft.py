@@ -11,10 +11,13 @@ from agent.text import Cleaner, clean
 class Draft:
     """What a reply consists of so far. `parts` may be read at any time, also when its writing was cut short."""
 
+    __slots__ = ("_cleaner", "_open", "_parts", "_text", "model", "step", "usage")
+
     def __init__(self, parts: list[Part] | None = None) -> None:
         self._parts: list[Part] = list(parts or ())
         self._open: type[TextPart | ReasoningPart] | None = None
-        self._pieces: list[str] = []
+        #: That of the open part, in UTF-8: each piece kept as a string of its own takes ten times its size.
+        self._text = bytearray()
         self._cleaner = Cleaner()
         last_step = max((part.step for part in self._parts), default=-1)
         self.step = last_step if self.open_calls() else last_step + 1
@@ -23,10 +26,9 @@ class Draft:
 
     @property
     def parts(self) -> list[Part]:
-        if self._open is None or not self._pieces:
+        if self._open is None or not self._text:
             return self._parts
-        self._pieces = ["".join(self._pieces)]
-        return [*self._parts, self._open(self._pieces[0], step=self.step)]
+        return [*self._parts, self._open(self._text.decode(), step=self.step)]
 
     def add(self, kind: type[TextPart | ReasoningPart], piece: str) -> tuple[int, str]:
         """Append a piece of text or reasoning; gives the part's index and what of it is whole and clean."""
@@ -34,15 +36,14 @@ class Draft:
             self.close()
             self._open = kind
         piece = self._cleaner.feed(piece)
-        if piece:
-            self._pieces.append(piece)
+        self._text += piece.encode()
         return len(self._parts), piece
 
     def close(self, signature: str = "", redacted: str | None = None) -> bool:
         """The text or reasoning that came last is whole; tells whether it left a part that nobody was told of."""
         self._cleaner = Cleaner()
-        text, kind = "".join(self._pieces), self._open
-        self._pieces, self._open = [], None
+        text, kind = self._text.decode(), self._open
+        self._text, self._open = bytearray(), None
         if redacted is not None or (signature and not text):
             self._parts.append(ReasoningPart("", signature, redacted, step=self.step))
             return True

@@ -18,6 +18,30 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 class Connection(asyncio.Protocol):
     """Sends a request and hands on its answer. Errors are `httpx2.TransportError`."""
 
+    __slots__ = (
+        "__weakref__",
+        "_body",
+        "_ended",
+        "_ends_by_closing",
+        "_failure",
+        "_head_came",
+        "_headers",
+        "_held",
+        "_last_byte",
+        "_loop",
+        "_on_closed",
+        "_parser",
+        "_paused",
+        "_read_timeout",
+        "_reusable",
+        "_silence",
+        "_status",
+        "_take",
+        "_transport",
+        "_waiter",
+        "closed",
+    )
+
     _transport: asyncio.Transport
     _parser: httptools.HttpResponseParser
 
@@ -56,7 +80,8 @@ class Connection(asyncio.Protocol):
         while not self._head_came:
             self._raise_failure()
             await self._wait()
-        return self._status, self._headers
+        headers, self._headers = self._headers, []
+        return self._status, headers
 
     async def feed(self, take: Take) -> bool:
         """Hand each piece of the body to `take` when it comes, until it refuses the next or the body ends.

@@ -76,21 +76,21 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
     async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
         scheme, host, port, name = origin
         tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": name} if scheme == "https" else {}
-
-        def forget(connection: Connection) -> None:
-            if expiry := self._idle[origin].pop(connection, None):
-                expiry.cancel()
-
         try:
             async with asyncio.timeout(timeout):
                 opened = await open_socket(host, port)
                 loop = asyncio.get_running_loop()
-                _, connection = await loop.create_connection(lambda: Connection(forget), sock=opened, **tls)
+                _, connection = await loop.create_connection(lambda: Connection(self._forget), sock=opened, **tls)
         except TimeoutError as error:
             raise httpx2.ConnectTimeout("Connecting took too long.") from error
         except OSError as error:
             raise httpx2.ConnectError(str(error)) from error
         return connection
+
+    def _forget(self, connection: Connection) -> None:
+        for idle in self._idle.values():
+            if expiry := idle.pop(connection, None):
+                expiry.cancel()
 
 
 class AnswerBody(httpx2.AsyncByteStream):

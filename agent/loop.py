@@ -15,6 +15,7 @@ from agent.model import (
     Model,
     ModelEnded,
     ModelError,
+    ModelEvent,
     ModelRequest,
     ModelStarted,
     Piece,
@@ -81,7 +82,7 @@ TellText: TypeAlias = Callable[[TextAdded | ReasoningAdded], None]
 
 async def think(
     model: Model,
-    tools: Sequence[Tool],
+    toolbox: Callable[[], Sequence[Tool]],
     system: Sequence[Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
     draft: Draft,
@@ -94,9 +95,12 @@ async def think(
     What is said goes to `tell`. Raises `ModelError`, and what `tell` raises; what was written until then stays in
     the draft.
     """
-    definitions = [_definition(tool) for tool in tools]
-    asking = {tool.name for tool in tools if tool.needs_approval}
-    if interrupted := _interrupt_calls(tools, draft):
+
+    def ask() -> ModelRequest:
+        definitions = [_definition(tool) for tool in toolbox()]
+        return ModelRequest(continue_history(history, draft.parts), system, definitions)
+
+    if interrupted := _interrupt_calls(toolbox(), draft):
         for ending in interrupted:
             yield ending
         if not draft.open_calls():
@@ -107,24 +111,14 @@ async def think(
         if not draft.open_calls():
             if draft.step >= max_steps:
                 raise ModelError("STEP_LIMIT", f"The reply took more than {max_steps} steps.", retryable=True)
-            request = ModelRequest(continue_history(history, draft.parts), system, definitions)
-            async with aclosing(_write_step(model, request, draft, tell)) as events:
+            async with aclosing(_write_step(model, ask, draft, tell)) as events:
                 async for event in events:
                     yield event
             if not draft.open_calls():
                 return
-        ready = [
-            index
-            for index, call in draft.open_calls()
-            if call.status == "RUNNING" and (call.parked or call.tool not in asking)
-        ]
-        for index in ready:
-            draft.begin_call(index)
-        if ready:
-            yield Checkpoint()
-        async with aclosing(_run_tools(tools, draft, ready)) as endings:
-            async for ending in endings:
-                yield ending
+        async with aclosing(_run_tools(toolbox(), draft)) as changes:
+            async for change in changes:
+                yield change
         if waiting := draft.open_calls():
             for index, call in waiting:
                 if not call.parked:
@@ -144,14 +138,31 @@ def _interrupt_calls(tools: Sequence[Tool], draft: Draft) -> list[CallEnded]:
     ]
 
 
-async def _write_step(model: Model, request: ModelRequest, draft: Draft, tell: TellText) -> AsyncGenerator[AgentEvent]:
-    """One call of the model, made again while nothing of it has been shown."""
+async def _write_step(
+    model: Model, ask: Callable[[], ModelRequest], draft: Draft, tell: TellText
+) -> AsyncGenerator[AgentEvent]:
+    """One call of the model, made again while nothing of it has been shown.
+
+    The request is not kept: it is long, and so may the answer be.
+    """
+
+    def write(piece: Piece) -> None:
+        if isinstance(piece, TextPiece):
+            part, whole = draft.add(TextPart, piece.text)
+            if whole:
+                tell(TextAdded(part, whole))
+        else:
+            part, whole = draft.add(ReasoningPart, piece.text)
+            if whole:
+                tell(ReasoningAdded(part, whole))
+
     shown = len(draft.parts)
     for wait in _waits():
         try:
-            async with aclosing(_call_model(model, request, draft, tell)) as events:
+            async with aclosing(model.stream(ask(), draft.usage, write)) as events:  # type: ignore[type-var]
                 async for event in events:
-                    yield event
+                    if (change := _take(event, draft)) is not None:
+                        yield change
             return
         except ModelError as error:
             draft.close()
@@ -167,29 +178,19 @@ def _waits() -> list[float | None]:
     return [*spread, None]
 
 
-async def _call_model(model: Model, request: ModelRequest, draft: Draft, tell: TellText) -> AsyncGenerator[AgentEvent]:
-    def write(piece: Piece) -> None:
-        if isinstance(piece, TextPiece):
-            part, whole = draft.add(TextPart, piece.text)
-            if whole:
-                tell(TextAdded(part, whole))
-        else:
-            part, whole = draft.add(ReasoningPart, piece.text)
-            if whole:
-                tell(ReasoningAdded(part, whole))
-
-    async with aclosing(model.stream(request, draft.usage, write)) as events:  # type: ignore[type-var]
-        async for event in events:
-            match event:
-                case BlockEnded(signature, redacted):
-                    if draft.close(signature, redacted):
-                        yield PartAdded(len(draft.parts) - 1)
-                case ToolUse(id, tool, raw):
-                    yield CallStarted(*draft.start_call(id, tool, parse_parameters(raw)))
-                case ModelStarted(name):
-                    draft.model = name
-                case ModelEnded(reason):
-                    _check_end(reason)
+def _take(event: ModelEvent, draft: Draft) -> AgentEvent | None:
+    """What the event changes in the draft. Raises `ModelError`."""
+    match event:
+        case BlockEnded(signature, redacted):
+            if draft.close(signature, redacted):
+                return PartAdded(len(draft.parts) - 1)
+        case ToolUse(id, tool, raw):
+            return CallStarted(*draft.start_call(id, tool, parse_parameters(raw)))
+        case ModelStarted(name):
+            draft.model = name
+        case ModelEnded(reason):
+            _check_end(reason)
+    return None
 
 
 def _check_end(reason: str) -> None:
@@ -202,8 +203,18 @@ def _check_end(reason: str) -> None:
             raise ModelError("CONTEXT_TOO_LONG", "The conversation is too long for the model.", retryable=False)
 
 
-async def _run_tools(tools: Sequence[Tool], draft: Draft, ready: Sequence[int]) -> AsyncGenerator[CallEnded]:
-    """Run tool calls side by side, telling each end as it comes."""
+async def _run_tools(tools: Sequence[Tool], draft: Draft) -> AsyncGenerator[AgentEvent]:
+    """Run the tool calls that may run side by side, telling each end as it comes."""
+    asking = {tool.name for tool in tools if tool.needs_approval}
+    ready = [
+        index
+        for index, call in draft.open_calls()
+        if call.status == "RUNNING" and (call.parked or call.tool not in asking)
+    ]
+    for index in ready:
+        draft.begin_call(index)
+    if ready:
+        yield Checkpoint()
     calls = dict(draft.open_calls())
     running = {asyncio.create_task(call_tool(tools, calls[index])): index for index in ready}
     try:

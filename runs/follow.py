@@ -78,6 +78,8 @@ Deliver: TypeAlias = Callable[[TextPiece, Cursor, dict[Any, Any]], bool]
 class _Reader:
     """How far one reader has got, through all attempts."""
 
+    __slots__ = ("_log", "_position", "attempt", "offset")
+
     def __init__(self, cursor: Cursor) -> None:
         self.attempt = cursor.attempt
         #: Bytes read of the attempt's log: none until its first slice.
@@ -150,15 +152,19 @@ class _Reader:
 
 
 class _Listener:
-    """A reader that has caught up, and is handed text as it comes."""
+    """A reader that has caught up, and is handed text as it comes; dismissed also when none comes for a while."""
+
+    __slots__ = ("_deliver", "_loop", "_news", "_reader", "_seen", "_timer", "dismissed", "taken")
 
     def __init__(self, reader: _Reader, restarts: Sequence[int], deliver: Deliver) -> None:
         self._reader = reader
         self._news = News(reader.attempt, restarts, ())
         self._deliver = deliver
-        self.dismissed = asyncio.get_running_loop().create_future()
-        #: Pieces taken.
-        self.taken = 0
+        self._loop = asyncio.get_running_loop()
+        self.dismissed = self._loop.create_future()
+        #: Pieces taken, and how many of them at the last look.
+        self.taken = self._seen = 0
+        self._timer = self._loop.call_later(POLL_INTERVAL, self._look)
 
     def take(self, piece: TextPiece, shared: dict[Any, Any]) -> bool:
         if not self._deliver(piece, self._news.cursor(piece), shared):
@@ -168,8 +174,16 @@ class _Listener:
         return True
 
     def dismiss(self) -> None:
+        self._timer.cancel()
         if not self.dismissed.done():
             self.dismissed.set_result(None)
+
+    def _look(self) -> None:
+        if self.taken == self._seen:
+            self.dismiss()
+        else:
+            self._seen = self.taken
+            self._timer = self._loop.call_later(POLL_INTERVAL, self._look)
 
 
 async def follow_reply(
@@ -223,17 +237,16 @@ async def _listen(
     """Have text delivered until something else happens, or nothing does; whether there was any."""
     listener = _Listener(reader, restarts, deliver)
     feed = live.listen(message_id, reader.attempt, reader.offset, listener)
-    if feed is None:
-        # More has come, or it has ended.
-        return True
     try:
-        while True:
-            taken = listener.taken
-            await asyncio.wait([listener.dismissed], timeout=POLL_INTERVAL)
-            if listener.dismissed.done() or listener.taken == taken:
-                return listener.taken > 0
+        if feed is None:
+            # More has come, or it has ended.
+            return True
+        await listener.dismissed
+        return listener.taken > 0
     finally:
-        feed.leave(listener)
+        listener.dismiss()
+        if feed is not None:
+            feed.leave(listener)
 
 
 async def _reload(load: Callable[[], Awaitable[SavedReply]], known: SavedReply) -> SavedReply:

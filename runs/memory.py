@@ -1,9 +1,9 @@
 """Live state in the memory of one process."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 from uuid import UUID
 
 from runs.feed import Feed, Listener, Pace
@@ -34,24 +34,44 @@ class Log:
 
 
 class MemoryWatch:
-    """A reader's flag, raised by each change."""
+    """A reader's flag, raised by each change while the reader is within the block."""
 
-    __slots__ = ("_changed",)
+    __slots__ = ("_changed", "_id", "_waiter", "_watches")
 
-    def __init__(self) -> None:
-        self._changed = asyncio.Event()
+    def __init__(self, id: UUID, watches: "dict[UUID, set[MemoryWatch]]") -> None:
+        self._id, self._watches = id, watches
+        self._changed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._watches.setdefault(self._id, set()).add(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        watches = self._watches[self._id]
+        watches.discard(self)
+        if not watches:
+            del self._watches[self._id]
 
     def wake(self) -> None:
-        if not self._changed.is_set():
-            self._changed.set()
+        self._changed = True
+        self._end_wait()
 
     async def changed(self, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-        self._changed.clear()
+        if not self._changed:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(timeout, self._end_wait)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        self._changed = False
+
+    def _end_wait(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class MemoryLiveReplies:
@@ -130,17 +150,8 @@ class MemoryLiveReplies:
         data = bytes(memoryview(log.data)[start:end])
         return LiveSlice(log.attempt, log.restarts, data, log.ended and not more, more)
 
-    @contextmanager
-    def watch(self, id: UUID) -> Iterator[MemoryWatch]:
-        watch = MemoryWatch()
-        watches = self._watches.setdefault(id, set())
-        watches.add(watch)
-        try:
-            yield watch
-        finally:
-            watches.discard(watch)
-            if not watches:
-                del self._watches[id]
+    def watch(self, id: UUID) -> MemoryWatch:
+        return MemoryWatch(id, self._watches)
 
     def is_watched(self, id: UUID) -> bool:
         return id in self._watches

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from agent.draft import Draft
 from agent.history import PastMessage, build_history
@@ -39,6 +39,8 @@ from runs.log import LogReader, begin_reasoning, begin_text, finish_call, park_c
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+#: How the agent's work has ended.
+Outcome: TypeAlias = ModelError | Literal["STOPPED", "COMPLETE"]
 
 #: Seconds between two tries to load or save while PostgreSQL is away.
 SAVE_INTERVAL = 1.0
@@ -70,6 +72,21 @@ class LostRun(Exception):
 class Turn:
     """Writes one reply, as long as the run is this node's."""
 
+    __slots__ = (
+        "_agent",
+        "_database",
+        "_draft",
+        "_ending",
+        "_live",
+        "_parked",
+        "_part",
+        "_restarts",
+        "_thinking",
+        "afterwork",
+        "frees_others",
+        "run",
+    )
+
     def __init__(self, run: ClaimedRun, database: Database, live: LiveReplies, agent: Agent) -> None:
         self.run = run
         self._database = database
@@ -83,7 +100,8 @@ class Turn:
         self.frees_others = True
         #: What is to be done once the reply is saved; None for nothing.
         self.afterwork: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self._thinking: asyncio.Task[None] | None = None
+        #: The task of `write`, as long as it may be cancelled.
+        self._thinking: asyncio.Task[Any] | None = None
         self._ending: Literal["stopped", "lost", "handed over"] | None = "stopped" if run.cancel_requested else None
 
     def stop(self) -> None:
@@ -109,14 +127,13 @@ class Turn:
         """Do it all. Returns when the reply is saved, parked, handed over or lost; raises nothing."""
         try:
             history = await self._begin()
-            error = await self._think(history)
-            stopped = self._thinking is None or self._thinking.cancelled()
-            if stopped and error is None and self._ending == "handed over":
+            outcome = await self._think(history)
+            if outcome == "STOPPED" and self._ending == "handed over":
                 await self._hand_over()
-            elif not stopped and error is None and self._draft.open_calls():
+            elif outcome == "COMPLETE" and self._draft.open_calls():
                 await self._park()
             else:
-                await self._finish(history, error, "STOPPED" if stopped else "COMPLETE")
+                await self._finish(history, outcome)
         except LostRun:
             logger.warning("run %s, attempt %d: lost", self.run.message_id, self.run.attempt)
             self._live.drop(self.run.message_id, self.run.attempt)
@@ -157,34 +174,50 @@ class Turn:
         self._live.begin(self.run.message_id, self.run.attempt, self._restarts, log)
         return [_past(message) for message in history]
 
-    async def _think(self, history: Sequence[PastMessage]) -> ModelError | None:
-        """Let the agent write until it is done, stopped or failed; gives the failure."""
+    async def _think(self, history: list[PastMessage]) -> Outcome:
+        """Let the agent write until it is done, stopped or failed."""
         if self.run.failures >= self._agent.max_attempts:
             return ModelError("INTERNAL", "The server failed too often while it wrote this reply.", retryable=True)
         if self._ending is not None:
-            return None
-        self._thinking = asyncio.create_task(self._follow_agent(history))
-        await asyncio.wait([self._thinking])
-        if self._ending == "lost":
-            raise LostRun
-        match None if self._thinking.cancelled() else self._thinking.exception():
-            case None:
-                return None
-            case LostRun() as lost:
-                raise lost
-            case ModelError() as error:
-                logger.warning("run %s: %s: %s (%r)", self.run.message_id, error.code, error, error.__cause__)
-                return error
-            case failure:
-                logger.error("run %s failed", self.run.message_id, exc_info=failure)
-                return ModelError("INTERNAL", "Something went wrong on the server.", retryable=True)
+            return "STOPPED"
+        try:
+            stopped = await self._until_ended(self._follow_agent(history))
+        except ModelError as error:
+            logger.warning("run %s: %s: %s (%r)", self.run.message_id, error.code, error, error.__cause__)
+            return error
+        except LostRun:
+            raise
+        except Exception:
+            logger.exception("run %s failed", self.run.message_id)
+            return ModelError("INTERNAL", "Something went wrong on the server.", retryable=True)
+        return "STOPPED" if stopped else "COMPLETE"
 
-    async def _finish(
-        self, history: Sequence[PastMessage], error: ModelError | None, status: Literal["STOPPED", "COMPLETE"]
-    ) -> None:
+    async def _until_ended(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do it until it is done or the reply is to end; whether that came first. Raises `LostRun`."""
+        # Work in a task of its own would be easier to cancel, but there would be twice as many tasks.
+        self._thinking = task = asyncio.current_task()
+        assert task is not None
+        stopped = False
+        try:
+            await work
+        except asyncio.CancelledError:
+            if self._ending is None:
+                raise
+            stopped = True
+        finally:
+            self._thinking = None
+            # What was cancelled is the work: the reply is still to be saved.
+            while self._ending is not None and task.cancelling():
+                task.uncancel()
+            if self._ending == "lost":
+                raise LostRun
+        return stopped
+
+    async def _finish(self, history: Sequence[PastMessage], outcome: Outcome) -> None:
         self._interrupt_calls()
+        error = outcome if isinstance(outcome, ModelError) else None
         end = FinishedReply(
-            status="FAILED" if error else status,
+            status="FAILED" if isinstance(outcome, ModelError) else outcome,
             parts=parts_to_json(self._draft.parts),
             text=join_text(self._draft.parts),
             model=self._draft.model,
@@ -225,13 +258,16 @@ class Turn:
         await self._save(lambda driver: runs.release_run(driver, self.run))
         self._live.drop(self.run.message_id, self.run.attempt)
 
-    async def _follow_agent(self, history: Sequence[PastMessage]) -> None:
+    async def _follow_agent(self, history: list[PastMessage]) -> None:
         agent = self._agent
+        messages = build_history(history)
+        # They may be long, and the model has them in its own words now; but a title is made of the question.
+        del history[:-1]
         events = think(
             agent.model,
-            agent.toolbox(self.run.owner_id),
+            partial(agent.toolbox, self.run.owner_id),
             system_prompt(datetime.now(UTC).date()),
-            build_history(history),
+            messages,
             self._draft,
             self._tell,
             max_steps=agent.max_steps,

@@ -195,9 +195,11 @@ class Worker:
         turn = self._tasks.pop(task)
         if self._turns.get(turn.run.message_id) is turn:
             del self._turns[turn.run.message_id]
-        if turn.afterwork is not None and not self._draining:
+        # The turn is its own: kept there, neither would go before the next search for garbage.
+        afterwork, turn.afterwork = turn.afterwork, None
+        if afterwork is not None and not self._draining:
             # What a saved reply leaves to be done holds no place of one that is still to be written.
-            later = asyncio.create_task(turn.afterwork())
+            later = asyncio.create_task(afterwork())
             self._afterwork.add(later)
             later.add_done_callback(self._afterwork.discard)
         if turn.frees_others or not self._took_all:

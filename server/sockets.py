@@ -110,14 +110,15 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         while True:
             try:
-                text = await self.ws.receive_text()
-            except KeyError:
-                raise NonTextMessageReceived from None
-            except (WebSocketDisconnect, RuntimeError):
-                # The client has left, or we have closed it.
+                received = await self.ws.receive()
+            except RuntimeError:
+                # It had ended already.
                 return
-            if self.closed:
+            if self.closed or received["type"] == "websocket.disconnect":
                 return
+            text = received.get("text")
+            if text is None:
+                raise NonTextMessageReceived
             if self._traffic.take(1 + len(text) // MESSAGE_CHARACTERS):
                 # No client does this on purpose, so it is told not to come back by itself: graphql-ws takes this
                 # code as final.
@@ -127,6 +128,8 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
                 message = parse_json(text)
             except ValueError:
                 raise NonJsonMessageReceived from None
+            # The next may be long in coming.
+            del received, text
             yield message
 
     async def send_json(self, message: Mapping[str, object]) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import text
@@ -112,6 +113,19 @@ async def row_of(queue: Database, message_id: UUID) -> dict[str, Any]:
         return dict(found.mappings().one())
 
 
+async def lease_end(queue: Database, message_id: UUID) -> datetime:
+    """Until when the run is its node's, by the clock of the database."""
+    async with queue.connection() as connection:
+        query = text("select lease_until from run where message_id = :id")
+        return cast(datetime, (await connection.execute(query, {"id": message_id})).scalar_one())
+
+
+async def clock(queue: Database) -> datetime:
+    """What time it is for the database."""
+    async with queue.connection() as connection:
+        return cast(datetime, (await connection.execute(text("select clock_timestamp()"))).scalar_one())
+
+
 async def parts_of(queue: Database, message_id: UUID) -> list[Part]:
     return parts_from_json((await row_of(queue, message_id))["parts"])
 
@@ -123,11 +137,11 @@ async def statuses(queue: Database) -> list[str]:
         return list((await connection.execute(text(query))).scalars())
 
 
-async def finished(queue: Database, message_id: UUID, *, seconds: float = 8) -> dict[str, Any]:
+async def finished(queue: Database, message_id: UUID) -> dict[str, Any]:
     """The message, once it is saved for good."""
 
     async def is_finished() -> bool:
         return (await row_of(queue, message_id))["finished_at"] is not None
 
-    await until(is_finished, seconds=seconds)
+    await until(is_finished)
     return await row_of(queue, message_id)
