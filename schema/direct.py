@@ -126,25 +126,17 @@ def _split(data: Any) -> Template:
     return Template((*pieces, written[end:]), tuple(values))
 
 
-class DirectText:
-    """How one operation is sent text deltas."""
+def deliver_text(templates: Templates, cursors: StreamCursors, send: Callable[[str], bool]) -> Deliver:
+    """What sends deltas of the cursors' message by their templates.
 
-    def __init__(self, find: Callable[[], Templates | None], send: Callable[[str], bool]) -> None:
-        """`send` sends the `data` of a result, in JSON, at once; False if it cannot at the moment."""
-        self._find = find
-        self._send = send
+    `send` sends the `data` of a result, in JSON, at once; False if it cannot at the moment.
+    """
 
-    def deliver(self, cursors: StreamCursors) -> Deliver | None:
-        """What sends deltas of the cursors' message; None if they cannot be sent this way."""
-        templates = self._find()
-        if templates is None:
-            return None
+    def deliver(piece: TextPiece, cursor: Cursor, shared: dict[Any, Any]) -> bool:
+        template = templates.text if isinstance(piece, TextDelta) else templates.reasoning
+        data: str | None = shared.get(id(template))
+        if data is None:
+            data = shared[id(template)] = template.fill(piece, cursors.write(cursor))
+        return send(data)
 
-        def send(piece: TextPiece, cursor: Cursor, shared: dict[Any, Any]) -> bool:
-            template = templates.text if isinstance(piece, TextDelta) else templates.reasoning
-            data: str | None = shared.get(id(template))
-            if data is None:
-                data = shared[id(template)] = template.fill(piece, cursors.write(cursor))
-            return self._send(data)
-
-        return send
+    return deliver

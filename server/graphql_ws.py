@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Protocol
 
 from graphql import GraphQLError
@@ -27,9 +28,11 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UnsetType
 
 from resolvers.errors import RateLimited
+from runs.follow import Deliver
 from schema.context import RequestContext
-from schema.direct import DirectText, TemplateCache, Templates
+from schema.direct import TemplateCache, deliver_text
 from schema.errors import code_errors
+from schema.scalars import StreamCursors
 from server.graphql_response import encode_json, is_executed
 from server.sockets import (
     CLOSE_TIMEOUT,
@@ -120,6 +123,9 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             await self.websocket.close(TOO_MANY_REQUESTS, "Too many initialisation requests")
             return
         self.connection_init_received = True
+        if self.connection_init_timeout_task is not None:
+            self.connection_init_timeout_task.cancel()
+            self.connection_init_timeout_task = None
         self.context.connection_params = message.get("payload") or {}
         # Beside the messages that follow: none of them waits until the token is verified, or passes for signed in.
         self._signing_in = asyncio.create_task(self._sign_in())
@@ -146,6 +152,7 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         with suppress(WebSocketDisconnected):
             await self.send_message(acknowledgement)
             self.connection_acknowledged = True
+        self._signing_in = None
 
     def _end_with_token(self) -> None:
         assert isinstance(self.context, WebSocketContext)
@@ -190,7 +197,7 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             results = await self.schema.stream(
                 operation.query,
                 variable_values=operation.variables,
-                context_value=self.context.of_operation(self._direct(operation).deliver),
+                context_value=self.context.of_operation(partial(self._deliver, operation)),
                 root_value=self.root_value,
                 operation_name=operation.operation_name,
             )
@@ -217,17 +224,17 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
                 return
             await operation.send_next(result)
 
-    def _direct(self, operation: Operation[RequestContext, None]) -> DirectText:
-        """How the operation is sent what need not be executed."""
+    def _deliver(self, operation: Operation[RequestContext, None], cursors: StreamCursors) -> Deliver | None:
+        """How the operation is sent text deltas of the cursors' message, which need not be executed."""
+        templates = self._view.templates.find(operation.query, operation.operation_name, operation.variables)
+        if templates is None:
+            return None
         tail = f'}},"id":{encode_json(operation.id).decode()}}}'
 
         def send(data: str) -> bool:
             return not operation.completed and self.websocket.send_at_once(f"{DATA_HEAD}{data}{tail}")
 
-        def find() -> Templates | None:
-            return self._view.templates.find(operation.query, operation.operation_name, operation.variables)
-
-        return DirectText(find, send)
+        return deliver_text(templates, cursors, send)
 
     async def send_message(self, message: Message) -> None:
         if message["type"] == "next":

@@ -139,6 +139,8 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         text = self.view.encode_json(message)
         # Bytes would be a binary frame, which the protocol does not know.
         assert isinstance(text, str)
+        if self._send_at_once(text):
+            return
         try:
             await self.ws.send_text(text)
         except (WebSocketDisconnect, RuntimeError):
