@@ -93,6 +93,11 @@ class Worker:
             self._begin(run)
         return result
 
+    def find_run(self, message_id: UUID) -> ClaimedRun | None:
+        """The run of a reply that is written here."""
+        turn = self._turns.get(message_id)
+        return turn.run if turn else None
+
     def stop_reply(self, message_id: UUID) -> None:
         """Stop a reply, on whichever node it is written."""
         if turn := self._turns.get(message_id):

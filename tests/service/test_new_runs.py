@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,9 @@ from resolvers.context import Context
 from resolvers.errors import Forbidden
 from resolvers.exchanges import Exchange, Newest, send_message
 from resolvers.rate_limit import RateLimit
+from resolvers.streams import follow_message
+from runs.follow import Cursor, ReplyFinished
+from runs.log import TextDelta
 from runs.worker import Worker
 from tests.conftest import until
 from tests.model import ScriptedModel, say
@@ -27,6 +31,11 @@ async def ask(queue: Database, worker: Worker, question: str, conversation_id: U
     return await send_message(
         context, question, conversation_id=conversation_id, parent_id=Newest.NEWEST, idempotency_key=None
     )
+
+
+async def read(context: Context, message_id: UUID) -> list[Any]:
+    """The events of the reply's stream."""
+    return [event async for news in follow_message(context, message_id, Cursor()) for event in news.events]
 
 
 @asynccontextmanager
@@ -141,3 +150,18 @@ async def test_one_that_is_stored_while_its_node_ends_is_handed_over(
     async with start_node(lease=NEVER):
         row = await finished(queue, second.reply.row.id)
     assert (row["status"], row["attempt"]) == ("COMPLETE", 2)
+
+
+async def test_its_owner_reads_it_without_asking_the_table_and_nobody_else_does(
+    queue: Database, start_node: StartNode, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.script(Answer([Text("word " * 20)], tokens_per_second=40))
+    async with start_node() as worker:
+        await until(lambda: worker.is_alive)
+        exchange = await ask(queue, worker, "Go.")
+        with pytest.raises(Forbidden):
+            await read(Context("bob", queue, worker, RateLimit(1_000_000)), exchange.reply.row.id)
+        monkeypatch.setattr("resolvers.streams.load_saved", None)
+        events = await read(Context("ann", queue, worker, RateLimit(1_000_000)), exchange.reply.row.id)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "word " * 20
+    assert isinstance(events[-1], ReplyFinished)
