@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
@@ -28,17 +28,29 @@ class Loaders:
     """
 
     def __init__(self, caller: Context) -> None:
-        self.conversations = DataLoader[UUID, Conversation | None](
-            partial(conversations.load_conversations, caller), cache=False
-        )
-        self.messages = DataLoader[UUID, MessageState | None](partial(messages.load_messages, caller), cache=False)
-        self.tasks = DataLoader[UUID, Task | None](partial(tasks.load_tasks, caller), cache=False)
-        self.versions = DataLoader[tuple[UUID, str], list[MessageState]](
-            partial(messages.load_versions, caller), cache=False
-        )
-        self.branches = DataLoader[tuple[Branch, Window], Page[MessageState]](
-            partial(messages.load_branches, caller), cache=False
-        )
+        self._caller = caller
+
+    # Each is made when it is first asked for: most operations need none.
+
+    @cached_property
+    def conversations(self) -> DataLoader[UUID, Conversation | None]:
+        return DataLoader(partial(conversations.load_conversations, self._caller), cache=False)
+
+    @cached_property
+    def messages(self) -> DataLoader[UUID, MessageState | None]:
+        return DataLoader(partial(messages.load_messages, self._caller), cache=False)
+
+    @cached_property
+    def tasks(self) -> DataLoader[UUID, Task | None]:
+        return DataLoader(partial(tasks.load_tasks, self._caller), cache=False)
+
+    @cached_property
+    def versions(self) -> DataLoader[tuple[UUID, str], list[MessageState]]:
+        return DataLoader(partial(messages.load_versions, self._caller), cache=False)
+
+    @cached_property
+    def branches(self) -> DataLoader[tuple[Branch, Window], Page[MessageState]]:
+        return DataLoader(partial(messages.load_branches, self._caller), cache=False)
 
 
 async def _await(work: Coroutine[Any, Any, Any]) -> Any:

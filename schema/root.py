@@ -26,9 +26,9 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from schema import conversation_stream, message_stream
-from schema.documents import DocumentCache
+from schema.documents import MOST_ERRORS, DocumentCache
 from schema.errors import code_errors
-from schema.executor import TerseExecutor
+from schema.executor import FastExecutor
 from schema.limits import DocumentLimits
 from schema.mutation import Mutation
 from schema.query import Query
@@ -52,7 +52,7 @@ class LoquentSchema(strawberry.Schema):
     async def execute(
         self,
         query: str | None,
-        variable_values: Mapping[str, Any] | None = None,
+        variable_values: dict[str, Any] | None = None,
         context_value: Any = None,
         root_value: Any = None,
         operation_name: str | None = None,
@@ -70,7 +70,7 @@ class LoquentSchema(strawberry.Schema):
     async def stream(
         self,
         query: str | None,
-        variable_values: Mapping[str, Any] | None = None,
+        variable_values: dict[str, Any] | None = None,
         context_value: Any = None,
         root_value: Any = None,
         operation_name: str | None = None,
@@ -84,7 +84,7 @@ class LoquentSchema(strawberry.Schema):
     def _begin(
         self,
         query: str | None,
-        variables: Mapping[str, Any] | None,
+        variables: dict[str, Any] | None,
         context: Any,
         root: Any,
         name: str | None,
@@ -103,8 +103,17 @@ class LoquentSchema(strawberry.Schema):
         if errors := self.documents.check(prepared, name, variables):
             return errors
         assert prepared.document is not None, "it has no errors"
-        return TerseExecutor.build(
-            self._schema, prepared.document, root, context, variables, name, is_awaitable=optimized_is_awaitable
+        # Little is said of variables that are wrong: the first errors, and no names that the schema has.
+        return FastExecutor.build(
+            self._schema,
+            prepared.document,
+            root,
+            context,
+            variables,
+            name,
+            max_coercion_errors=MOST_ERRORS,
+            is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]
+            hide_suggestions=True,
         )
 
     async def _stream_results(self, *operation: Any) -> AsyncGenerator[ExecutionResult]:

@@ -1,0 +1,465 @@
+"""Leaves that are read and written at once come out as from plain execution, whatever their objects hold."""
+
+import asyncio
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from random import Random
+from typing import Any, NoReturn, TypeAlias
+from uuid import UUID
+
+import pytest
+import strawberry
+from graphql import (
+    ExecutionResult,
+    GraphQLError,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    Undefined,
+    execute,
+    get_introspection_query,
+    get_named_type,
+    is_leaf_type,
+    parse,
+)
+from graphql.execution import Executor
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strawberry.scalars import JSON
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from agent import parts
+from persistence import tables
+from persistence.statements import new_row
+from resolvers.messages import MessageState
+from runs.follow import Cursor
+from schema import conversation_stream
+from schema.conversation import Conversation
+from schema.executor import FastExecutor, find_leaf
+from schema.message import Message, MessageStatus
+from schema.root import create_schema
+
+CONTRACT = create_schema()._schema
+TIME = datetime(2026, 1, 2, 3, 4, 5, 678, UTC)
+
+
+Run: TypeAlias = Callable[[Awaitable[Any]], Any]
+Described: TypeAlias = tuple[str, list[tuple[Any, ...]]]
+
+
+class PlainExecutor(FastExecutor):
+    """The reference: every field takes the library's way."""
+
+    execute_fields = StrawberryGraphQLCoreExecutionContext.execute_fields
+
+
+class Drawn:
+    """An object whose attributes hold whatever a number and their names make them hold."""
+
+    seed: strawberry.Private[str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self.__dict__[name] = self.draw(name)
+        return value
+
+    def draw(self, name: str) -> Any:
+        """The value of an attribute, when it is first read; may raise."""
+        return choose(Random(f"{self.seed} {name}"), name, f"{self.seed} {name}")
+
+
+def draw_object(type: type[Any], seed: str) -> Any:
+    drawn = object.__new__(type)
+    drawn.seed = seed
+    return drawn
+
+
+@strawberry.enum
+class Colour(Enum):
+    RED = 1
+    BLUE = "blue"
+
+
+@strawberry.interface
+class Named(Drawn):
+    name: str | None
+
+
+@strawberry.type
+class Thing(Named):
+    id: strawberry.ID
+    number: int
+    share: float | None
+    yes: bool
+    at: datetime
+    colour: Colour
+    shade: Colour | None
+    anything: JSON | None
+    words: list[str | None]
+    other: "Other"
+    thing: "Thing | None"
+    things: "list[Thing]"
+    either: "list[Thing | Other | None]"
+    named: Named | None
+
+    @strawberry.field
+    def text(self) -> str:
+        return self.own_text  # type: ignore[no-any-return]
+
+    @strawberry.field
+    async def later(self) -> str | None:
+        return self.own_later  # type: ignore[no-any-return]
+
+    @strawberry.field
+    def informed(self, info: strawberry.Info) -> str:
+        return f"{info.field_name} {info.path.key}"
+
+    @strawberry.field
+    def sized(self, size: int = 1) -> int:
+        return size
+
+
+class SpecialThing(Thing):
+    """A class of which the schema knows the base only."""
+
+
+@strawberry.type
+class Other(Drawn):
+    number: int | None
+    nothing: None
+    thing: Thing | None
+
+
+@strawberry.type
+class Query(Drawn):
+    thing: Thing
+    things: list[Thing]
+    either: Thing | Other
+    named: Named | None
+    number: int | None
+
+
+@strawberry.type
+class Mutation(Query):
+    pass
+
+
+SCHEMA = strawberry.Schema(Query, Mutation)._schema
+
+
+class Text(str):
+    """Text of a class that is not the usual one."""
+
+
+async def wait_for(value: Any) -> Any:
+    await asyncio.sleep(0)
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+def raises(error: Exception) -> NoReturn:
+    raise error
+
+
+RIGHT: dict[str, Callable[[str], Any]] = {
+    "number": lambda seed: len(seed),
+    "share": lambda seed: 0.5,
+    "yes": lambda seed: True,
+    "at": lambda seed: TIME,
+    "colour": lambda seed: Colour.RED,
+    "shade": lambda seed: Colour.BLUE,
+    "anything": lambda seed: {"a": [1, {"b": None}]},
+    "words": lambda seed: ["a", None],
+    "nothing": lambda seed: None,
+    "other": lambda seed: draw_object(Other, seed),
+    "thing": lambda seed: draw_object(Thing, seed),
+    "named": lambda seed: draw_object(SpecialThing, seed),
+    "things": lambda seed: [draw_object(Thing, f"{seed} {i}") for i in range(2)],
+    "either": lambda seed: [draw_object(Thing, seed), draw_object(Other, seed)],
+}
+ODD: list[Callable[[Any], Any]] = [
+    lambda right: None,
+    lambda right: Undefined,
+    lambda right: strawberry.UNSET,
+    lambda right: 7,
+    lambda right: 2**40,
+    lambda right: float("nan"),
+    lambda right: True,
+    lambda right: "text",
+    lambda right: "7",
+    lambda right: Text("of another class"),
+    lambda right: [1],
+    lambda right: [right, None, ValueError("within")],
+    lambda right: {"a": 1},
+    lambda right: TIME,
+    lambda right: TIME.date(),
+    lambda right: Colour.BLUE,
+    lambda right: "blue",
+    lambda right: b"bytes",
+    lambda right: ValueError("held, not raised"),
+    lambda right: wait_for(right),
+    lambda right: wait_for(None),
+    lambda right: wait_for(ValueError("later")),
+    lambda right: raises(ValueError("raised")),
+    lambda right: raises(GraphQLError("told", extensions={"code": "TOLD"})),
+]
+
+
+def right_value(name: str, seed: str) -> Any:
+    return RIGHT[name](seed) if name in RIGHT else name
+
+
+def choose(random: Random, name: str, seed: str) -> Any:
+    right = right_value(name, seed)
+    # Some worlds are worse than others: in the worst, few objects hold together.
+    chance = (0.02, 0.1, 0.3)[int(seed.split()[0]) % 3]
+    return random.choice(ODD)(right) if random.random() < chance else right
+
+
+class OddThing(Thing):
+    """Right but for some of its attributes."""
+
+    odd: Mapping[str, Callable[[Any], Any]]
+
+    def draw(self, name: str) -> Any:
+        right = right_value(name, self.seed)
+        return self.odd[name](right) if name in self.odd else right
+
+
+class Writer:
+    """Writes documents, drawn field by field."""
+
+    def __init__(self, schema: GraphQLSchema, draw: st.DrawFn) -> None:
+        self._schema = schema
+        self._draw = draw
+        self._fragments: list[str] = []
+
+    def write(self, operation: str, type: str, field: str | None) -> str:
+        selected = self._select(self._schema.type_map[type], 3)
+        if field is not None:
+            selected = f"{{ {field} {selected} }}"
+        return f"{operation} ($yes: Boolean! = true, $no: Boolean! = false) {selected} {' '.join(self._fragments)}"
+
+    def _select(self, type: Any, depth: int) -> str:
+        chosen = [self._choose(type, depth) for _ in range(self._draw(st.integers(1, 6)))]
+        return f"{{ {' '.join(chosen)} }}"
+
+    def _choose(self, type: Any, depth: int) -> str:
+        directive = self._pick(["", "", "", "", "", " @skip(if: $no)", " @include(if: $yes)", " @include(if: $no)"])
+        kind = self._pick(["field", "field", "field", "inline", "spread", "unknown"])
+        if kind in ("inline", "spread"):
+            on = self._pick(self._types_within(type))
+            selected = self._select(on, depth - 1) if depth else "{ __typename }"
+            if kind == "inline":
+                return f"... on {on}{directive} {selected}"
+            name = f"F{len(self._fragments)}"
+            self._fragments.append(f"fragment {name} on {on} {selected}")
+            return f"...{name}{directive}"
+        if kind == "unknown" and self._pick([True, False, False]):
+            return "nonsense"
+        fields = [] if isinstance(type, GraphQLUnionType) else list(type.fields.items())
+        leaves = [(name, field) for name, field in fields if is_leaf_type(get_named_type(field.type))]
+        name, field = self._pick([*(fields if depth else leaves), *leaves, ("__typename", None)])
+        arguments = self._pick(["", "", "(size: 3)"])
+        alias = self._pick(["", "", "", "", "other: ", *(f"{other}: " for other, _ in leaves)])
+        inner = field and get_named_type(field.type)
+        below = f" {self._select(inner, depth - 1)}" if inner and not is_leaf_type(inner) else ""
+        return f"{alias}{name}{arguments}{directive}{below}"
+
+    def _types_within(self, type: Any) -> list[Any]:
+        if isinstance(type, GraphQLObjectType):
+            return [type, *type.interfaces]
+        assert isinstance(type, GraphQLInterfaceType | GraphQLUnionType)
+        return [type, *self._schema.get_possible_types(type)]
+
+    def _pick(self, choices: list[Any]) -> Any:
+        return self._draw(st.sampled_from(choices))
+
+
+@st.composite
+def documents(draw: st.DrawFn, schema: GraphQLSchema, operation: str, type: str, field: str | None = None) -> str:
+    """A document that selects something of the type, which is the root's or that of a field of the root."""
+    return Writer(schema, draw).write(operation, type, field)
+
+
+async def settle(work: Awaitable[Any]) -> Any:
+    result = await work
+    # What failed beside others is settled in the background.
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+    return result
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    loop = asyncio.new_event_loop()
+    yield lambda work: loop.run_until_complete(settle(work))
+    loop.close()
+
+
+def describe(
+    executor: type[Executor[Any]], schema: GraphQLSchema, text: str, root: object, run: Run, **more: Any
+) -> Described:
+    """The data, with the order and classes of what is in it, and the errors in their order."""
+
+    async def work() -> ExecutionResult:
+        result = execute(schema, parse(text), root, executor_class=executor, **more)
+        return result if isinstance(result, ExecutionResult) else await result
+
+    result = run(work())
+    errors = [
+        (error.message, error.path, error.locations, type(error.original_error), error.extensions)
+        for error in result.errors or ()
+    ]
+    return repr(result.data), errors
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), operation=st.sampled_from(["Query", "Mutation"]), seed=st.integers(0, 10**6))
+def test_whatever_objects_hold_comes_out_as_from_plain_execution(
+    data: st.DataObject, operation: str, seed: int, run: Run
+) -> None:
+    text = data.draw(documents(SCHEMA, operation.lower(), operation))
+    root_type = {"Query": Query, "Mutation": Mutation}[operation]
+    plain = describe(PlainExecutor, SCHEMA, text, draw_object(root_type, str(seed)), run)
+    assert describe(FastExecutor, SCHEMA, text, draw_object(root_type, str(seed)), run) == plain
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("odd", ODD)
+def test_whatever_a_leaf_holds_comes_out_as_from_plain_execution(odd: Callable[[Any], Any], run: Run) -> None:
+    thing = SCHEMA.type_map["Thing"]
+    assert isinstance(thing, GraphQLObjectType)
+    leaves = [name for name, field in thing.fields.items() if is_leaf_type(get_named_type(field.type))]
+    text = f"{{ named {{ name ... on Thing {{ {' '.join(leaves)} }} }} }}"
+
+    def describe_with(name: str, executor: type[Executor[Any]]) -> Described:
+        root = draw_object(Query, "0")
+        root.named = draw_object(OddThing, "0")
+        root.named.odd = {name: odd, f"own_{name}": odd}
+        return describe(executor, SCHEMA, text, root, run)
+
+    for name in ["none of them", *leaves]:
+        plain = describe_with(name, PlainExecutor)
+        assert describe_with(name, FastExecutor) == plain
+        assert name in leaves or not plain[1]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_most_leaves_of_the_generated_documents_come_out_without_an_error(run: Run) -> None:
+    leaves, errors = 0, 0
+
+    @settings(max_examples=50, deadline=None, database=None, derandomize=True)
+    @given(text=documents(SCHEMA, "query", "Query"), seed=st.integers(0, 10**6))
+    def collect(text: str, seed: int) -> None:
+        nonlocal leaves, errors
+        data, told = describe(FastExecutor, SCHEMA, text, draw_object(Query, str(seed)), run)
+        leaves, errors = leaves + data.count(": "), errors + len(told)
+
+    collect()
+    assert leaves > 200
+    assert errors > 10
+
+
+ROW = {"id": UUID(int=7), "conversation_id": UUID(int=8), "created_at": TIME, "updated_at": TIME, "archived_at": None}
+ROW |= {"revision": 3, "input_tokens": 4, "output_tokens": 5, "cache_read_tokens": 6, "cache_write_tokens": 2**40}
+PARTS: list[parts.Part] = [
+    parts.TextPart("hi"),
+    parts.ReasoningPart("hm"),
+    parts.ToolCallPart("1", "tool", {"a": [1]}, "DENIED", None),
+]
+
+
+@st.composite
+def events(draw: st.DrawFn) -> conversation_stream.ConversationStreamEvent:
+    """An event of the contract, as it should be or nearly so."""
+    cursor: Any = draw(st.sampled_from(["cursor", None]))
+    text = st.sampled_from([None, "text"])
+    if draw(st.booleans()):
+        row = new_row(tables.Conversation, ROW | {"title": draw(text)})
+        return conversation_stream.ConversationChanged(cursor=cursor, conversation=Conversation.from_row(row))
+    values = dict.fromkeys(tables.Message.model_fields) | ROW
+    values |= {"role": "USER", "status": draw(st.sampled_from(MessageStatus)).value, "model": draw(text)}
+    values |= {"finished_at": TIME, "rating": draw(st.sampled_from([None, "UP"]))}
+    values |= {"error_code": draw(st.sampled_from([None, "INTERNAL"])), "error_message": draw(text)}
+    message = Message.of(MessageState(new_row(tables.Message, values), (PARTS, Cursor(1, 2))))
+    return conversation_stream.MessageAdded(cursor=cursor, message=message)
+
+
+STREAM = 'conversationStream(conversationId: "x")'
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=documents(CONTRACT, "subscription", "ConversationStreamEvent", STREAM), event=events())
+def test_the_objects_of_the_contract_come_out_as_from_plain_execution(text: str, event: object, run: Run) -> None:
+    assert describe(FastExecutor, CONTRACT, text, event, run) == describe(PlainExecutor, CONTRACT, text, event, run)
+
+
+def test_introspection_comes_out_as_from_plain_execution(run: Run) -> None:
+    text = get_introspection_query(input_value_deprecation=True)
+    assert describe(FastExecutor, CONTRACT, text, None, run) == describe(PlainExecutor, CONTRACT, text, None, run)
+
+
+def test_every_leaf_of_the_contract_is_read_and_written_at_once() -> None:
+    missing = [
+        f"{type}.{name}"
+        for type in CONTRACT.type_map.values()
+        if isinstance(type, GraphQLObjectType) and not type.name.startswith("__")
+        for name, field in type.fields.items()
+        if is_leaf_type(get_named_type(field.type)) and find_leaf(type, name) is None
+    ]
+    assert missing == []
+
+
+def test_the_library_is_asked_for_what_is_no_leaf_only(run: Run) -> None:
+    asked = []
+
+    class Asked(FastExecutor):
+        def execute_field(self, parent_type: Any, source: Any, details: Any, path: Any, context: Any) -> Any:
+            asked.append(path.key)
+            return super().execute_field(parent_type, source, details, path, context)
+
+    row = new_row(tables.Conversation, ROW | {"title": "A title"})
+    event = conversation_stream.ConversationChanged(cursor="1", conversation=Conversation.from_row(row))
+    text = "{ __typename cursor ... on ConversationChanged { conversation { id title createdAt archivedAt cursor } } }"
+    data, errors = describe(Asked, CONTRACT, f"subscription {{ {STREAM} {text} }}", event, run)
+    assert "A title" in data
+    assert not errors
+    assert asked == ["conversationStream", "conversation"]
+
+
+def test_middleware_sees_every_field(run: Run) -> None:
+    seen = []
+
+    def note(next: Callable[..., Any], source: object, info: Any, **arguments: Any) -> Any:
+        seen.append(info.field_name)
+        return next(source, info, **arguments)
+
+    event = conversation_stream.ConversationDeleted(cursor="1", conversation_id=strawberry.ID("2"))
+    describe(FastExecutor, CONTRACT, f"subscription {{ {STREAM} {{ cursor }} }}", event, run, middleware=[note])
+    assert seen == ["conversationStream", "cursor"]
+
+
+def test_events_of_a_subscription_leave_nothing_in_memory() -> None:
+    executor = FastExecutor.build(CONTRACT, parse(f"subscription {{ {STREAM} {{ cursor }} }}"))
+    assert isinstance(executor, FastExecutor)
+
+    def execute_events(count: int) -> None:
+        for number in range(count):
+            event = conversation_stream.ConversationDeleted(cursor=str(number), conversation_id=strawberry.ID("2"))
+            executor.build_per_event_executor(event).execute_operation(False)
+
+    execute_events(10)
+    tracemalloc.start()
+    try:
+        execute_events(500)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 50_000
