@@ -87,7 +87,7 @@ class Watched:
 
 async def watch(client: Client, question: str, **more: Any) -> Watched:
     """Ask, and read the reply live; what was streamed must be what is saved."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         sent = await client.send(question, **more)
         live = await client.read(sent.reply)
         saved = await client.message(sent.reply)
@@ -252,11 +252,11 @@ async def test_a_model_that_cannot_be_reached_fails_the_reply(
 async def test_a_reply_that_waits_for_the_next_try_can_be_stopped(
     ann: Client, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "FIRST_WAIT", 60.0)
+    monkeypatch.setattr(loop, "FIRST_WAIT", 600.0)
     model.script(BEFORE_THE_FIRST_TOKEN["HTTP 529"])
     sent = await ann.send("Hi.")
     await until(lambda: len(model.requests) == 1)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         assert await stop(ann, sent.reply) == {"id": sent.reply, "status": "STOPPED", "text": ""}
 
 
@@ -311,7 +311,8 @@ async def test_a_model_that_falls_silent_is_given_up(
     after: int,
     text: str,
 ) -> None:
-    monkeypatch.setattr(anthropic_model, "READ_TIMEOUT", 0.5)
+    # Also a busy machine says its words in that time.
+    monkeypatch.setattr(anthropic_model, "READ_TIMEOUT", 3.0 if text else 0.5)
     monkeypatch.setattr(loop, "TRIES", 2)
     model.script(Answer([SENTENCE], fault=Fault(after, "stall")))
     async with start_own_server() as server:
@@ -536,7 +537,7 @@ async def test_the_calls_of_a_step_run_side_by_side(ann: Client, model: Scripted
     task = await add_task(ann, "slow")
     calls = [ToolUse("completeTask", {"id": task}, id="slow"), ToolUse("addTask", {"title": "fast"}, id="fast")]
     model.script(Answer(calls), say("Both done."))
-    async with task_locked(database, task), asyncio.timeout(10):
+    async with task_locked(database, task), asyncio.timeout(60):
         sent = await ann.send("Do both.")
         async for event in ann.stream(sent.reply):
             if event["__typename"] == "ToolCallFinished":
@@ -777,14 +778,15 @@ def without_marks(request: dict[str, Any]) -> list[Any]:
 # Stopping
 
 
-@pytest.mark.parametrize("delay", [0.0, 60.0], ids=["in the middle", "before the first token"])
+@pytest.mark.parametrize("delay", [0.0, 600.0], ids=["in the middle", "before the first token"])
 async def test_stopping_hangs_up_on_the_model_at_once(ann: Client, model: ScriptedModel, delay: float) -> None:
     model.script(Answer([Text("word " * 5000)], tokens_per_second=100, first_token_delay=delay))
     sent = await ann.send("Write.")
     await until(lambda: model.open_streams == 1)
-    async with asyncio.timeout(3):
+    # The model would go on for longer.
+    async with asyncio.timeout(30):
         assert (await stop(ann, sent.reply))["status"] == "STOPPED"
-        await until(lambda: model.open_streams == 0, seconds=2)
+        await until(lambda: model.open_streams == 0)
     assert len(model.requests) == 1
 
 
@@ -793,7 +795,7 @@ async def test_a_tool_call_that_a_stop_cuts_is_interrupted_and_the_model_is_told
 ) -> None:
     task = await add_task(ann, "slow")
     model.script(Answer([Text("I complete it. "), ToolUse("completeTask", {"id": task})]), say("It was stopped."))
-    async with task_locked(database, task), asyncio.timeout(10):
+    async with task_locked(database, task), asyncio.timeout(60):
         sent = await ann.send("Complete it.")
         async for event in ann.stream(sent.reply):
             if event["__typename"] == "ToolCallStarted":

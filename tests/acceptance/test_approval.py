@@ -445,7 +445,7 @@ async def test_no_number_of_approvals_is_an_attempt_that_failed(
         model.script(*(delete(task) for task in tasks), say("Done."))
         sent = await ann.send("Delete them, one after another.")
         for asked in (1, 2, 3):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 calls, _ = await follow_until_asked(ann, sent.reply, asked)
             await resolve(ann, sent.reply, calls[-1], True)
         reply = await ann.finished(sent.reply)

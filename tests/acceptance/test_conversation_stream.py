@@ -112,7 +112,7 @@ class Follower:
 async def start_following(follower: Follower, marker: Callable[[], bool]) -> asyncio.Task[None]:
     """Follow in the background; from now, where it has no cursor: renames until the first is heard of."""
     task = asyncio.create_task(follower.follow())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not marker():
             await update(follower.client, follower.id, title="begin")
             await asyncio.sleep(0.05)
@@ -145,7 +145,7 @@ async def refusal(client: Client, id: str, after: str | None = None) -> list[Any
 
 async def wait_for(stream: AsyncGenerator[Event], count: int) -> list[Event]:
     """The next so many events."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return [await anext(stream) for _ in range(count)]
 
 
@@ -217,7 +217,7 @@ async def test_renaming_archiving_and_deleting_are_told_and_then_it_ends(ann: Cl
     await until(lambda: not follower.is_archived)
     assert {event["__typename"] for event in follower.events} == {"ConversationChanged"}
     await ann.execute(DELETE, id=id)
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 60)
     assert follower.is_deleted
     assert [event["__typename"] for event in follower.events].count("ConversationDeleted") == 1
     assert follower.events[-1]["conversationId"] == id
@@ -285,7 +285,7 @@ async def test_each_message_is_told_as_added_also_to_one_who_leaves_in_between(
     second = await ann.send("Two", conversationId=id)
     await ann.finished(second.reply)
     follower = Follower(ann, id, cursor)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await state_of(ann, id))["cursor"] != follower.cursor:
             await follower.follow(events=1)
     messages = [first.message, first.reply, second.message, second.reply]
@@ -365,7 +365,7 @@ async def test_more_changes_at_one_moment_than_one_look_takes_in_come_all(ann: C
     await ann.execute(STOP, id=first.reply)
     await until(lambda: following.done() or all(follower.statuses.get(id) == "STREAMING" for id in replies))
     await ann.execute(DELETE, id=first.conversation)
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 60)
     assert follower.is_deleted
 
 
@@ -396,20 +396,23 @@ async def test_whatever_happens_and_however_often_one_leaves_the_picture_is_righ
                 case "stop":
                     await client.execute(STOP, id=choose.choice(sent).reply)
 
+    is_calm = False
+
     async def come_and_go() -> None:
         while True:
             await follower.follow(events=choose.randint(1, 6))
-            # Now and then an earlier cursor.
-            if choose.random() < 0.2:
+            # Now and then an earlier cursor, as long as there are more events to come.
+            if choose.random() < 0.2 and not is_calm:
                 follower.cursor = choose.choice(follower.events)["cursor"]
 
     following = [asyncio.create_task(come_and_go()), asyncio.create_task(steady.follow())]
     await asyncio.gather(*(act(connect_client("ann"), number) for number in range(4)))
+    is_calm = True
     expected = {message: "" for one in sent for message in (one.message, one.reply)} | dict.fromkeys(versions, "")
     for message in expected:
         expected[message] = (await ann.finished(message))["status"]
     state = await state_of(ann, id)
-    await until(lambda: follower.statuses == expected and steady.statuses == expected, seconds=10)
+    await until(lambda: follower.statuses == expected and steady.statuses == expected)
     await until(lambda: follower.title == steady.title == state["title"])
     await until(lambda: follower.is_archived == steady.is_archived == (state["archivedAt"] is not None))
     assert not any(task.done() for task in following)

@@ -11,13 +11,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from agent.messages_wire import Answer, Respond, Text, ToolUse
+from agent.messages_wire import Answer, Refusal, Respond, Text, ToolUse
 from runs.valkey import ValkeyLiveReplies
-from tests.acceptance.nodes import LEASE, Cluster, Node, RoamingClient, Valkey, children_of, run_cluster
+from tests.acceptance.nodes import Cluster, Node, RoamingClient, Valkey, children_of, run_cluster
 from tests.client import Client, GraphQLFailed, Reading
 from tests.conftest import until
 from tests.model import ScriptedModel, last_text
 
+#: Seconds: a node that lives renews its lease in time also where the whole machine pauses, and ends in time.
+LEASE, GRACE = 5.0, 5.0
 WORDS = tuple(f"{number}👍🏽é " for number in range(300))
 WHOLE = "".join(WORDS)
 
@@ -29,6 +31,7 @@ subscription ($id: ID!) { conversationStream(conversationId: $id) {
 } }
 """
 STOP = "mutation ($id: ID!) { stopMessage(input: {messageId: $id}) { message { status text } } }"
+RENAME = 'mutation ($id: ID!) { updateConversation(input: {id: $id, title: "x"}) { conversation { id } } }'
 DELETE = "mutation ($id: ID!) { deleteConversation(input: {id: $id}) { deletedId } }"
 TASKS = "{ tasks { edges { node { title } } } }"
 
@@ -37,10 +40,17 @@ def write_slowly(tokens_per_second: float = 60) -> Answer:
     return Answer([Text(WHOLE, tokens=WORDS)], tokens_per_second=tokens_per_second)
 
 
+def first_slowly(then: float) -> Respond:
+    """A script: who asks first is answered for 15 seconds, the others at `then` tokens a second."""
+    rates = iter([20.0])
+    return lambda request: write_slowly(next(rates, then))
+
+
 @pytest.fixture(scope="module")
 async def _cluster(tmp_path_factory: pytest.TempPathFactory, _model: ScriptedModel) -> AsyncIterator[Cluster]:
     assert _model.server is not None
-    async with run_cluster(tmp_path_factory.mktemp("nodes"), _model.server.base_url, count=2) as cluster:
+    times = {"LOQUENT_LEASE_SECONDS": f"{LEASE:g}", "LOQUENT_GRACE_SECONDS": f"{GRACE:g}"}
+    async with run_cluster(tmp_path_factory.mktemp("nodes"), _model.server.base_url, count=2, **times) as cluster:
         yield cluster
 
 
@@ -95,18 +105,18 @@ async def assert_saved_once(cluster: Cluster, reply: str, *, attempt: int) -> No
 async def test_a_reader_on_another_node_reads_while_it_is_written(
     cluster: Cluster, model: ScriptedModel, connect: Connect
 ) -> None:
-    model.by(lambda request: write_slowly(150))
+    model.by(lambda request: write_slowly(75))
     sent = await connect(cluster.nodes[0]).send("Write.")
     _, other = await find_writer(cluster, model)
-    lengths = []
+    early = 0
     text = ""
     async for event in connect(other).stream(sent.reply):
         if event["__typename"] == "TextDelta":
             text += event["text"]
-            lengths.append(len(event["text"]))
-            assert model.open_streams == 1 or len(text) > len(WHOLE) / 2
+            early += model.open_streams
     assert text == WHOLE
-    assert len(lengths) > 10
+    # Of its four seconds many are left even if the machine pauses.
+    assert early > 10
 
 
 async def test_stopping_from_another_node_is_prompt_and_keeps_the_text(
@@ -115,11 +125,13 @@ async def test_stopping_from_another_node_is_prompt_and_keeps_the_text(
     model.by(lambda request: write_slowly(20))
     sent = await connect(cluster.nodes[0]).send("Write.")
     writer, other = await find_writer(cluster, model)
-    reader = asyncio.create_task(connect(writer).read(sent.reply))
-    await asyncio.sleep(0.5)
+    read = Reading()
+    reader = asyncio.create_task(connect(writer).read(sent.reply, read))
+    await until(lambda: read.text != "")
     began = time.monotonic()
     stopped = (await connect(other).execute(STOP, id=sent.reply))["stopMessage"]["message"]
-    assert time.monotonic() - began < 2
+    # Half as long as it would be written.
+    assert time.monotonic() - began < 8
     assert stopped["status"] == "STOPPED"
     assert stopped["text"] and WHOLE.startswith(stopped["text"])
     assert (await reader).text == stopped["text"] == (await connect(writer).message(sent.reply))["text"]
@@ -140,8 +152,13 @@ async def test_the_changes_of_a_conversation_and_its_deletion_are_seen_on_all_no
                 events.append(data["conversationStream"])
 
         collecting = asyncio.create_task(collect())
-        await asyncio.sleep(0.3)
-        model.by(lambda request: write_slowly(20))
+
+        async def is_following() -> bool:
+            await here.execute(RENAME, id=first.conversation)
+            return bool(events)
+
+        await until(is_following)
+        model.by(lambda request: write_slowly(10))
         sent = await here.send("And now?", conversationId=first.conversation)
         seen = Reading()
         reading = asyncio.create_task(there.read(sent.reply, seen))
@@ -149,20 +166,21 @@ async def test_the_changes_of_a_conversation_and_its_deletion_are_seen_on_all_no
         await until(lambda: bool(seen.events))
         began = time.monotonic()
         await here.execute(DELETE, id=first.conversation)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await collecting
             assert (await reading).finished is None
-        assert time.monotonic() - began < 3
+        # Half as long as it would be written.
+        assert time.monotonic() - began < 15
     assert events[-1]["__typename"] == "ConversationDeleted"
     await until(lambda: model.open_streams == 0)
 
 
-def first_a_task(title: str, then: Answer) -> Respond:
-    """A script: a word, a task, and then the answer."""
+def first_a_task(title: str, then: Respond) -> Respond:
+    """A script: a word, a task, and then another script."""
 
-    def respond(request: dict[str, Any]) -> Answer:
+    def respond(request: dict[str, Any]) -> Answer | Refusal:
         if any(block["type"] == "tool_result" for block in request["messages"][-1]["content"]):
-            return then
+            return then(request)
         return Answer([Text("First a task. "), ToolUse("addTask", {"title": title})])
 
     return respond
@@ -171,16 +189,14 @@ def first_a_task(title: str, then: Answer) -> Respond:
 async def test_killing_the_writer_moves_the_reply_and_repeats_no_finished_tool(
     cluster: Cluster, model: ScriptedModel, ann: RoamingClient
 ) -> None:
-    model.by(first_a_task("buy milk", write_slowly()))
+    model.by(first_a_task("buy milk", first_slowly(300)))
     sent = await ann.send("Go.", "kill")
     readers = [asyncio.create_task(ann.follow(sent.reply)) for _ in range(3)]
     await until(lambda: len(model.requests) == 2)
     writer, other = await find_writer(cluster, model)
     await asyncio.sleep(1)
-    killed = time.monotonic()
     writer.kill()
-    await until(lambda: len(model.requests) == 3, seconds=LEASE + 7)
-    assert time.monotonic() - killed < LEASE + 3
+    await until(lambda: len(model.requests) == 3)
     assert model.requests[-1]["model"] == other.writer
     for reading in await asyncio.gather(*readers):
         assert reading.text == "First a task. " + WHOLE
@@ -196,14 +212,14 @@ async def test_killing_the_writer_moves_the_reply_and_repeats_no_finished_tool(
 async def test_a_writer_that_slept_longer_than_its_lease_changes_nothing(
     cluster: Cluster, model: ScriptedModel, ann: RoamingClient, connect: Connect
 ) -> None:
-    model.by(lambda request: write_slowly())
+    model.by(first_slowly(60))
     sent = await ann.send("Go.", "sleep")
     writer, _ = await find_writer(cluster, model)
     loyal = asyncio.create_task(connect(writer).read(sent.reply))
     roaming = asyncio.create_task(ann.follow(sent.reply))
     await asyncio.sleep(1)
     writer.freeze()
-    await until(lambda: len(model.requests) == 2, seconds=LEASE + 7)
+    await until(lambda: len(model.requests) == 2)
     await asyncio.sleep(1)
     writer.thaw()
     assert (await roaming).text == (await loyal).text == WHOLE
@@ -232,14 +248,14 @@ async def test_a_node_that_is_told_to_end_finishes_what_it_can(
 async def test_a_node_that_is_told_to_end_hands_over_what_is_left_at_once(
     cluster: Cluster, model: ScriptedModel, ann: RoamingClient
 ) -> None:
-    model.by(lambda request: write_slowly(40))
+    model.by(first_slowly(60))
     sent = await ann.send("Go.", "hand over")
     reader = asyncio.create_task(ann.follow(sent.reply))
     writer, other = await find_writer(cluster, model)
     assert await writer.terminate() == 0
-    ended = time.monotonic()
     await until(lambda: len(model.requests) == 2)
-    assert time.monotonic() - ended < LEASE / 2
+    # Let go by the one and taken by the other: no lease had to run out, which counts as a failure.
+    assert await cluster.postgres.fetch("select failures from run") == [(0,)]
     assert model.requests[-1]["model"] == other.writer
     assert (await reader).text == WHOLE
     await assert_saved_once(cluster, sent.reply, attempt=2)
@@ -300,17 +316,18 @@ async def freeze_valkey(cluster: Cluster) -> None:
 async def test_a_reply_goes_on_without_valkey_and_readers_elsewhere_end_with_its_text(
     cluster: Cluster, model: ScriptedModel, connect: Connect, fail: Callable[[Cluster], Awaitable[None]]
 ) -> None:
-    model.by(lambda request: write_slowly(75))
+    model.by(lambda request: write_slowly(45))
     sent = await connect(cluster.nodes[0]).send("Go.")
     writer, other = await find_writer(cluster, model)
+    read = Reading()
     near = asyncio.create_task(connect(writer).read(sent.reply))
-    far = asyncio.create_task(connect(other).read(sent.reply))
-    await asyncio.sleep(1)
+    far = asyncio.create_task(connect(other).read(sent.reply, read))
+    await until(lambda: len(read.texts.get(0, "")) > 100)
     await fail(cluster)
     early = len((await anext(connect(other).stream(sent.reply)))["text"])
     assert early < len(WHOLE)
     assert model.open_streams == 1
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert (await near).text == (await far).text == WHOLE
     assert len(model.requests) == 1
     await assert_saved_once(cluster, sent.reply, attempt=1)
@@ -328,7 +345,7 @@ async def test_what_one_node_signals_others_hear_also_after_valkey_was_gone(tmp_
         for _ in range(2):
             id = uuid4()
             # One signal may be lost, before the other has subscribed; all of them may not.
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while id not in heard:
                     here.signal("stop", id)
                     await asyncio.sleep(0.05)
@@ -352,7 +369,7 @@ async def test_the_end_of_a_reply_is_not_told_before_its_last_piece(tmp_path: Pa
             id = uuid4()
             with elsewhere.watch(id) as watch:
                 writer.begin(id, 1, (), b"hello ")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     while await elsewhere.read(id, 1, 0) is None:
                         await watch.changed(0.05)
                     # Valkey loses everything in the moment before the end.
@@ -378,7 +395,7 @@ async def test_valkey_gone_until_the_end_delays_readers_elsewhere_and_loses_noth
     readers = [asyncio.create_task(connect(node).read(sent.reply)) for node in (writer, other)]
     await asyncio.sleep(1)
     cluster.valkey.kill()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert [(await reader).text for reader in readers] == [WHOLE, WHOLE]
     assert (await writer.readiness(), await other.readiness()) == (200, 200)
 
@@ -404,7 +421,8 @@ async def test_a_cursor_of_what_this_node_has_not_seen_yet_is_waited_for(
 
 
 async def test_a_reply_goes_on_while_postgres_is_gone(cluster: Cluster, model: ScriptedModel, connect: Connect) -> None:
-    model.by(first_a_task("only once", write_slowly(30)))
+    # Longer than all that happens meanwhile.
+    model.by(first_a_task("only once", lambda request: write_slowly(20)))
     client = connect(cluster.nodes[0], "bob")
     sent = await client.send("Go.")
     await until(lambda: len(model.requests) == 2)
@@ -466,7 +484,7 @@ async def test_workers_share_one_port_and_one_that_dies_is_made_good(
         os.kill(servers[0], signal.SIGKILL)
         for reader in readers:
             assert (await reader).text == WHOLE
-        await until(lambda: len(find_servers(node)) == 2 and servers[0] not in find_servers(node), seconds=10)
+        await until(lambda: len(find_servers(node)) == 2 and servers[0] not in find_servers(node))
 
         everything = children_of(node.process.pid)
         assert len(everything) == 3

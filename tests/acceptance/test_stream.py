@@ -143,9 +143,9 @@ async def test_stopping_keeps_the_text_and_the_model_is_told(ann: Client, model:
         say("I see."),
     )
     sent = await ann.send("Write.")
-    await until(lambda: model.open_streams == 1)
-    await asyncio.sleep(0.3)
-    reader = asyncio.create_task(ann.read(sent.reply))
+    read = Reading()
+    reader = asyncio.create_task(ann.read(sent.reply, read))
+    await until(lambda: read.text.startswith("word word "))
     stopped = (
         await ann.execute(
             "mutation ($id: ID!) { stopMessage(input: {messageId: $id}) { message { status text } } }", id=sent.reply
@@ -154,7 +154,8 @@ async def test_stopping_keeps_the_text_and_the_model_is_told(ann: Client, model:
     assert stopped["status"] == "STOPPED"
     assert stopped["text"].startswith("word word ")
     assert (await reader).text == stopped["text"] == (await ann.message(sent.reply))["text"]
-    await until(lambda: model.open_streams == 0, seconds=0.5)
+    # Before it has said all, which takes 20 s.
+    await until(lambda: model.open_streams == 0, seconds=15)
 
     await ann.ask("What happened?", conversationId=sent.conversation)
     said = [block["text"] for block in model.requests[-1]["messages"][-1]["content"]]
@@ -182,5 +183,6 @@ async def test_deleting_a_conversation_ends_its_streams_and_its_runs(
     await ann.execute(
         "mutation ($id: ID!) { deleteConversation(input: {id: $id}) { deletedId } }", id=sent.conversation
     )
-    assert (await asyncio.wait_for(reading, 2)).finished is None
-    await until(lambda: model.open_streams == 0, seconds=2)
+    # The model would go on for longer.
+    assert (await asyncio.wait_for(reading, 30)).finished is None
+    await until(lambda: model.open_streams == 0, seconds=15)

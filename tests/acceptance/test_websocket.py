@@ -25,11 +25,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from resolvers.errors import BadUserInput
 from schema.limits import DocumentLimits
 from schema.root import LoquentSchema
-from server import graphql_ws
+from server import graphql_ws, sockets
 from server.graphql_ws import TransportWSHandler
 from server.sockets import SocketLimits, WebSocketAdapter, fit_reason
 from tests.client import Client
-from tests.conftest import ConnectClient, RunningServer, StartServer, until
+from tests.conftest import PATIENCE, Clock, ConnectClient, RunningServer, StartServer, until
 
 VIEWER = "{ viewer { id } }"
 
@@ -45,7 +45,7 @@ class Peer:
             await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             message: dict[str, Any] = json.loads(await self.connection.recv())
         return message
 
@@ -75,6 +75,14 @@ class Peer:
             pass
         answered: bool = message["payload"] == {"data": {"viewer": {"id": ANY}}}
         return answered and (await self.receive())["type"] == "complete"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which messages are too many: for a client that is slow to send them they would not be."""
+    clock = Clock()
+    monkeypatch.setattr(sockets, "time", clock)
+    return clock
 
 
 @asynccontextmanager
@@ -204,12 +212,12 @@ async def test_who_does_not_sign_in_within_time_is_closed(start_server: StartSer
     async with start_server() as server:
         wait = endpoint_of(server).connection_init_wait_timeout
         endpoint_of(server).connection_init_wait_timeout = 0.03 * wait
+        began = time.monotonic()
         async with knock(server.url) as peer:
             # Talking is not signing in.
             await peer.send({"type": "ping"})
-            began = time.monotonic()
             assert await peer.close_code() == 4408
-            assert 0.2 < time.monotonic() - began < 2
+            assert 0.2 < time.monotonic() - began < 0.8 * wait.total_seconds()
             assert peer.connection.close_reason == "Connection initialisation timeout"
 
 
@@ -221,10 +229,18 @@ async def test_a_token_that_cannot_be_verified_in_time_is_to_be_tried_again(
         endpoint.connection_init_wait_timeout,
         0.02 * (endpoint.connection_init_wait_timeout),
     )
-    try:
+
+    async def sign_in() -> int | None:
         async with knock(server.url) as peer:
             await peer.send({"type": "connection_init", "payload": ann.headers})
-            assert await peer.close_code() == 1013
+            return await peer.close_code()
+
+    try:
+        # On a busy machine the sign-in itself may come too late.
+        codes = [await sign_in()]
+        while codes[-1] == 4408 and len(codes) < 5:
+            codes.append(await sign_in())
+        assert codes[-1] == 1013
     finally:
         endpoint.connection_init_wait_timeout = wait
     assert "could not be verified" in caplog.text
@@ -416,7 +432,7 @@ async def test_complete_ends_an_operation_that_waits(ann: Client, sources: Sourc
         await peer.subscribe("1", "subscription { silence }")
         await until(lambda: sources.running == 1)
         await peer.send({"type": "complete", "id": "1"})
-        await until(lambda: sources.running == 0, seconds=1)
+        await until(lambda: sources.running == 0)
         # Nothing is said to it, and its id is free.
         assert await peer.is_alive()
         await peer.subscribe("1", "subscription { broken }")
@@ -434,7 +450,7 @@ async def test_complete_ends_a_replay_in_the_middle(ann: Client, sources: Source
             seen += 1
         # What was already under way, and the rest of a million not.
         assert seen < 100_000
-        await until(lambda: sources.running == 0, seconds=1)
+        await until(lambda: sources.running == 0)
 
 
 async def test_two_replays_do_not_wait_for_each_other(ann: Client, bob: Client, sources: Sources) -> None:
@@ -453,7 +469,7 @@ async def test_a_client_that_leaves_ends_its_operations(ann: Client, sources: So
         await peer.subscribe("d", "subscription { replay }")
         await until(lambda: sources.running == 4)
         peer.connection.transport.abort()
-    await until(lambda: sources.running == 0, seconds=1)
+    await until(lambda: sources.running == 0)
 
 
 async def test_who_leaves_at_any_moment_is_no_failure(ann: Client, sources: Sources) -> None:
@@ -468,7 +484,7 @@ async def test_who_leaves_at_any_moment_is_no_failure(ann: Client, sources: Sour
                 await peer.send("nonsense")
             await asyncio.sleep(0.001 * (moment % 10))
             peer.connection.transport.abort()
-    await until(lambda: sources.running == 0, seconds=1)
+    await until(lambda: sources.running == 0)
 
 
 async def test_nothing_is_sent_after_complete_whatever_the_operation_does(ann: Client, sources: Sources) -> None:
@@ -495,19 +511,20 @@ async def test_a_client_that_reads_nothing_loses_its_operations_with_its_token(
     server: RunningServer, connect_client: ConnectClient, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphql_ws, "CLOSE_TIMEOUT", 0.6)
-    guest, sockets = connect_client("guest", lifetime=2), endpoint_of(server).sockets
-    expires_at = int(time.time()) + 2
+    # Long enough for a busy machine to sign in.
+    guest, open_sockets = connect_client("guest", lifetime=5), endpoint_of(server).sockets
+    expires_at = int(time.time()) + 5
     async with signed_in(guest) as peer:
         peer.connection.transport.pause_reading()
         await peer.subscribe("1", "subscription { replay(size: 100000) }")
         await until(lambda: sources.running == 1)
-        assert sockets.count("guest") == 1
+        assert open_sockets.count("guest") == 1
         await asyncio.sleep(expires_at + 0.2 - time.time())
         # The close cannot be said to it, but it has begun.
         await peer.subscribe("2", "subscription { silence }")
-        await until(lambda: sources.running == 0, seconds=2)
+        await until(lambda: sources.running == 0)
         assert sources.begun == 1
-        await until(lambda: sockets.count("guest") == 0, seconds=1)
+        await until(lambda: open_sockets.count("guest") == 0)
         peer.connection.transport.abort()
 
 
@@ -520,18 +537,18 @@ async def test_who_answers_no_pings_is_given_up_and_that_is_no_failure(
         config, endpoint = server.uvicorn.config, endpoint_of(server)
         # It asks without being told to.
         assert config.ws_ping_interval == config.ws_ping_timeout == 20
-        config.ws_ping_interval = config.ws_ping_timeout = 0.2
+        config.ws_ping_interval = config.ws_ping_timeout = 0.5
         endpoint.schema = sources.schema()
         async with signed_in(connect_client("ann", url=server.url)) as peer:
-            peer.connection.transport.pause_reading()
             await peer.subscribe("1", "subscription { replay(size: 100000) }")
             await until(lambda: sources.running == 1)
-            await asyncio.sleep(0.6)
+            peer.connection.transport.pause_reading()
+            await asyncio.sleep(1.2)
             # It comes back, and reads what was still on its way.
             peer.connection.transport.resume_reading()
             assert await peer.close_code() == 1011
-        await until(lambda: sources.running == 0, seconds=1)
-        await until(lambda: endpoint.sockets.total == 0, seconds=1)
+        await until(lambda: sources.running == 0)
+        await until(lambda: endpoint.sockets.total == 0)
 
 
 async def test_a_client_that_the_server_has_given_up_is_one_that_has_left() -> None:
@@ -605,7 +622,7 @@ async def test_a_socket_has_so_many_operations_at_a_time_and_no_more(
 
 
 async def test_a_socket_begins_so_many_operations_in_a_second_and_no_more(
-    start_server: StartServer, connect_client: ConnectClient
+    start_server: StartServer, connect_client: ConnectClient, clock: Clock
 ) -> None:
     async with (
         start_server(operations_per_second=5, operations_per_socket=5) as server,
@@ -622,13 +639,13 @@ async def test_a_socket_begins_so_many_operations_in_a_second_and_no_more(
                 [error] = message["payload"]
                 assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 1}
         assert refused == ["5", "6", "7"]
-        await asyncio.sleep(1)
+        clock.now += 1
         assert await peer.is_served()
 
 
 @pytest.mark.parametrize("message", [{"type": "ping"}, {"type": "pong"}, {"type": "complete", "id": "1"}])
 async def test_who_floods_is_closed_for_good(
-    start_server: StartServer, connect_client: ConnectClient, message: dict[str, Any]
+    start_server: StartServer, connect_client: ConnectClient, clock: Clock, message: dict[str, Any]
 ) -> None:
     async with start_server(operations_per_second=5) as server:
         ann = connect_client("ann", url=server.url)
@@ -642,7 +659,7 @@ async def test_who_floods_is_closed_for_good(
             assert peer.connection.close_reason == "Too many messages"
 
 
-async def test_long_messages_flood_sooner(start_server: StartServer, connect_client: ConnectClient) -> None:
+async def test_long_messages_flood_sooner(start_server: StartServer, clock: Clock) -> None:
     async with start_server(operations_per_second=5) as server, knock(server.url) as peer:
         for _ in range(3):
             await peer.send({"type": "pong", "payload": {"a": "x" * 100_000}})

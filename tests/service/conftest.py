@@ -50,7 +50,7 @@ async def start_node(queue: Database, model: ScriptedModel, tools: Tools) -> Asy
         *,
         live: LiveReplies | None = None,
         capacity: int = 100,
-        lease: float = 3.0,
+        lease: float = 30.0,
         grace: float = 0.0,
         max_attempts: int = 5,
     ) -> AsyncIterator[Worker]:

@@ -271,7 +271,7 @@ async def test_deleting_and_the_end_of_a_reply_do_not_lock_each_other_out(
         async with database.connection() as connection:
             return bool((await connection.execute(query)).scalar())
 
-    model.script(Answer([Text("word " * 20)], tokens_per_second=20))
+    model.script(Answer([Text("word " * 20)], tokens_per_second=5))
     sent = await ann.send("Write.")
     await until(lambda: model.open_streams == 1)
     async with database.transaction() as sending:

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from persistence.database import Database, is_unreachable
+from tests.conftest import until
 
 
 @pytest.fixture
@@ -39,15 +40,22 @@ async def test_a_connection_that_failed_is_not_lent_again(narrow: Database, erro
     assert await backend(narrow) != first
 
 
-async def test_a_connection_whose_statement_was_cancelled_is_not_lent_again(narrow: Database) -> None:
+async def test_a_connection_whose_statement_was_cancelled_is_not_lent_again(
+    narrow: Database, database: Database
+) -> None:
     first = await backend(narrow)
 
     async def sleep() -> None:
         async with narrow.driver() as driver:
             await driver.execute("select pg_sleep(60)")
 
+    async def sleeps() -> bool:
+        async with database.driver() as other:
+            query = "select count(*) from pg_stat_activity where pid = $1 and wait_event = 'PgSleep'"
+            return bool(await other.fetchval(query, first))
+
     sleeping = asyncio.create_task(sleep())
-    await asyncio.sleep(0.1)
+    await until(sleeps)
     sleeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sleeping
@@ -74,6 +82,7 @@ async def test_all_who_ask_are_served_by_few_connections(narrow: Database) -> No
 async def test_a_connection_that_postgresql_ended_is_replaced(narrow: Database, database: Database) -> None:
     first = await backend(narrow)
     async with database.driver() as other:
-        await other.execute("select pg_terminate_backend($1)", first)
+        # Waits until the process has ended, a minute at the most.
+        assert await other.fetchval("select pg_terminate_backend($1, 60000)", first)
     await asyncio.sleep(0.1)
     assert await backend(narrow) != first

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -32,7 +33,9 @@ from tests.workers import (
     begin_and_die,
     call_by,
     claim,
+    clock,
     finished,
+    lease_end,
     parts_of,
     row_of,
     save,
@@ -77,7 +80,7 @@ async def write_all(queue: Database, start_node: StartNode, model: ScriptedModel
         return set(await statuses(queue)) == {"COMPLETE"}
 
     async with start_node(capacity=capacity):
-        await until(all_done, seconds=20)
+        await until(all_done)
     return [last_text(request) for request in model.requests]
 
 
@@ -141,10 +144,17 @@ async def test_a_run_whose_node_is_gone_is_taken_over_after_its_lease(
     queue: Database, start_node: StartNode, model: ScriptedModel
 ) -> None:
     run = await begin_and_die(queue, lease=2.0)
+    end = await lease_end(queue, run.message_id)
+
+    async def is_over() -> bool:
+        asked = len(model.requests)
+        row, now = await row_of(queue, run.message_id), await clock(queue)
+        # However late one looks: as long as the lease runs, nobody else has begun.
+        assert now >= end or (row["status"], row["attempt"], asked) == ("STREAMING", 1, 0)
+        return now >= end
+
     async with start_node():
-        await asyncio.sleep(0.5)
-        row = await row_of(queue, run.message_id)
-        assert (row["status"], row["attempt"], model.requests) == ("STREAMING", 1, [])
+        await until(is_over)
         row = await finished(queue, run.message_id)
     assert (row["status"], row["attempt"]) == ("COMPLETE", 2)
     assert await parts_of(queue, run.message_id) == [TextPart("Hello.")]
@@ -156,10 +166,22 @@ async def test_a_lease_is_renewed_as_long_as_the_node_lives(
 ) -> None:
     model.script(Answer([Call("hold", {})]), say("Done."))
     exchange = await send(queue, "Wait.")
-    async with start_node(lease=1.5), start_node(lease=1.5):
-        await asyncio.sleep(2.5)
+    id = exchange.reply.row.id
+
+    async def is_held() -> bool:
+        return await lease_end(queue, id) > await clock(queue)
+
+    async with start_node(lease=6), start_node(lease=6):
+        await until(is_held)
+        for _ in range(2):
+            end = await lease_end(queue, id)
+
+            async def is_renewed(end: datetime = end) -> bool:
+                return await lease_end(queue, id) > end
+
+            await until(is_renewed)
         tools.may_end.set()
-        row = await finished(queue, exchange.reply.row.id)
+        row = await finished(queue, id)
     assert (row["status"], row["attempt"]) == ("COMPLETE", 1)
 
 
@@ -208,7 +230,7 @@ async def test_readers_are_told_to_drop_what_was_not_saved_and_only_they(
     await until(lambda: texts[0] == "One. " and (texts[2] == UNSAVED or not shared))
     await asyncio.sleep(2 * SHORT)
     async with start_node(live=news_live):
-        await asyncio.wait_for(following, 10)
+        await asyncio.wait_for(following, 60)
     assert texts == {0: "One. ", 2: "Two, three."}
     # Who comes while the live state is still there reads the rest of it, wherever it begins.
     has_read_more = shared or read > SAVED_POSITION
@@ -285,7 +307,7 @@ async def test_a_stop_that_meets_the_parking_is_not_lost(
     model.script(Answer([Call("ask", {})]))
     exchange = await send(queue, "Go.")
     async with start_node() as worker:
-        row = await finished(queue, exchange.reply.row.id, seconds=4)
+        row = await finished(queue, exchange.reply.row.id)
     assert row["status"] == "STOPPED"
     [call] = await parts_of(queue, exchange.reply.row.id)
     assert isinstance(call, ToolCallPart)
@@ -411,7 +433,7 @@ async def test_a_reply_that_does_not_finish_within_the_grace_time_is_handed_over
         await until(lambda: len(model.requests) == 2)
         loop = asyncio.get_running_loop()
         begin = loop.time()
-    assert loop.time() - begin < 5
+    assert loop.time() - begin < 30
     await until(lambda: model.open_streams == 0)
     async with start_node(lease=NEVER):
         row = await finished(queue, exchange.reply.row.id)

@@ -322,7 +322,7 @@ async def test_waiting_for_a_reply_ends_when_its_conversation_is_deleted(ann: Cl
     await asyncio.sleep(0.1)
     await ann.execute(DELETE, id=sent.conversation)
     with pytest.raises(GraphQLFailed) as failure:
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
     assert failure.value.codes == ["FORBIDDEN"]
 
 
@@ -330,12 +330,12 @@ async def test_waiting_for_a_reply_ends_when_its_conversation_is_deleted(ann: Cl
 
 
 async def hold_up(ann: Client, model: ScriptedModel, *questions: str) -> list[Sent]:
-    """Send questions of which the first is answered slowly, within two seconds, so that the others wait."""
+    """Send questions of which the first is answered slowly, within five seconds, so that the others wait."""
 
     def respond(request: dict[str, Any]) -> Answer:
         text = [Text(answer(last_text(request)))]
         slow = last_text(request) == questions[0]
-        return Answer(text, first_token_delay=1, tokens_per_second=2) if slow else Answer(text)
+        return Answer(text, first_token_delay=4, tokens_per_second=2) if slow else Answer(text)
 
     model.by(respond)
     sent = [await ann.send(questions[0])]
@@ -392,7 +392,7 @@ async def test_a_stop_that_meets_a_claim_is_not_lost(ann: Client, model: Scripte
             return (await connection.execute(query, id)).scalar() in (True, None)
 
         try:
-            await until(stop_is_noted, seconds=2)
+            await until(stop_is_noted)
         finally:
             stopping.cancel()
 

@@ -19,8 +19,8 @@ SCHEMA = create_schema()._schema
 LIMITS = DocumentLimits()
 #: As good as none.
 WIDE = DocumentLimits(*[10**9] * 6)
-#: Seconds for which one document may hold the event loop.
-LONGEST_HOLD = 0.05
+#: A document that is let in, and takes milliseconds; for how many times as long any other may hold the event loop.
+PLAIN, LONGEST_HOLD = "{" + " conversations(first: 1) { edges { node { id } } }" * 19 + "}", 25
 
 
 class Plain(NamedTuple):
@@ -395,15 +395,20 @@ def introspecting(draw: st.DrawFn) -> str:
 @given(st.one_of(repeated(), spread(), valued(), escaped(), declared(), introspecting()))
 def test_no_document_holds_the_event_loop_for_long(text: str) -> None:
     text = text[:100_000]
+    assert refusal(PLAIN) == ""
     gc.collect()
-    fastest = 1.0
-    for _ in range(5):
-        cache = DocumentCache(SCHEMA, LIMITS, introspection=True)
-        began = time.thread_time()
-        cache.prepare(text)
-        fastest = min(fastest, time.thread_time() - began)
-        if fastest < LONGEST_HOLD:
+    times: list[float] = []
+    while len(times) < 5:
+        # One right after the other: machines differ, and are slower when others use them.
+        times.append(seconds_to_prepare(text) / seconds_to_prepare(PLAIN))
+        if times[-1] < LONGEST_HOLD:
             return
-        # Others use this machine, too.
         time.sleep(0.05)
-    raise AssertionError(f"{fastest * 1000:.0f} ms")
+    raise AssertionError(f"{min(times):.1f} times as long as a plain document")
+
+
+def seconds_to_prepare(text: str) -> float:
+    cache = DocumentCache(SCHEMA, LIMITS, introspection=True)
+    began = time.thread_time()
+    cache.prepare(text)
+    return time.thread_time() - began

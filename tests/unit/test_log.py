@@ -675,7 +675,7 @@ async def test_readers_who_follow_a_reply_from_any_moment_end_with_all_of_it(
         assert finished
         return screen
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         _, *screens = await asyncio.gather(write_on(paper, live, scripts, repeatable=True), *map(follow_after, delays))
     for screen in screens:
         assert isinstance(screen, Screen)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anthropic
@@ -28,6 +29,7 @@ from agent.messages_wire import (
     serve_model,
 )
 from agent.rehearsal import improvise
+from tests.conftest import until
 
 HELLO = {"role": "user", "content": "hello"}
 NAMES = ("tasks", "addTask", "updateTask", "completeTask", "deleteTask")
@@ -49,14 +51,23 @@ class Script:
         async with self.stream(**more) as stream:
             return "".join([text async for text in stream.text_stream])
 
-    async def wait_for_open_streams(self, count: int, within: float) -> None:
-        async with asyncio.timeout(within):
-            while self.server.open_streams != count:
-                await asyncio.sleep(0.001)
+    async def wait_until_all_have_ended(self) -> None:
+        """Much sooner than any stream of these tests ends by itself."""
+        await until(lambda: self.server.open_streams == 0, seconds=30)
 
 
 def request(**more: Any) -> dict[str, Any]:
     return {"model": "claude-rehearsal", "max_tokens": 1000, "messages": [HELLO], **more}
+
+
+async def least(measure: Callable[[], Awaitable[float]], *, below: float) -> float:
+    """The fewest seconds of some tries, of which one below `below` is enough: others use this machine, too."""
+    fewest = math.inf
+    for _ in range(5):
+        fewest = min(fewest, await measure())
+        if fewest < below:
+            break
+    return fewest
 
 
 Connect = Callable[[ModelServer], anthropic.AsyncAnthropic]
@@ -177,31 +188,39 @@ async def test_the_server_keeps_what_it_was_asked(script: Script) -> None:
 async def test_tokens_keep_their_rate(script: Script, rate: int) -> None:
     text = Text("", tokens=("x",) * (rate // 5 + 1))
     script.answer = Answer([text], first_token_delay=0.1, tokens_per_second=rate)
-    began = time.monotonic()
-    arrivals = []
-    async with script.stream() as stream:
-        async for _ in stream.text_stream:
-            arrivals.append(time.monotonic() - began)
-    assert arrivals[0] >= 0.1
-    assert 0.18 <= arrivals[-1] - arrivals[0] <= 0.5
+
+    async def measure() -> float:
+        began = time.monotonic()
+        async with script.stream() as stream:
+            arrivals = [time.monotonic() - began async for _ in stream.text_stream]
+        assert arrivals[0] >= 0.1
+        assert arrivals[-1] >= 0.28
+        return arrivals[-1]
+
+    assert await least(measure, below=0.6) < 2
 
 
 async def test_an_answer_without_streaming_takes_as_long_as_its_tokens(connect: Connect) -> None:
     async with serve_model(lambda _: Answer([Text("one two three four")]), tokens_per_second=40) as server:
-        began = time.monotonic()
-        await connect(server).messages.create(**request())
-    assert 0.1 <= time.monotonic() - began < 0.3
+
+        async def measure() -> float:
+            began = time.monotonic()
+            await connect(server).messages.create(**request())
+            assert time.monotonic() - began >= 0.1
+            return time.monotonic() - began
+
+        assert await least(measure, below=0.3) < 1
 
 
 async def test_leaving_closes_the_stream_at_once_between_tokens_and_in_a_stall(script: Script) -> None:
-    slow = Answer([Text("one two three")], tokens_per_second=0.1)
+    slow = Answer([Text("one two three")], tokens_per_second=0.01)
     stalled = Answer([Text("one two three")], fault=Fault(1, "stall"))
-    unbegun = Answer([Text("one")], first_token_delay=60)
+    unbegun = Answer([Text("one")], first_token_delay=100)
     for script.answer in (slow, stalled, unbegun):
         async with script.stream() as stream:
             await anext(aiter(stream))
             assert script.server.open_streams == 1
-        await script.wait_for_open_streams(0, within=0.1)
+        await script.wait_until_all_have_ended()
 
 
 async def test_leaving_closes_a_stream_that_nobody_reads(script: Script) -> None:
@@ -210,15 +229,16 @@ async def test_leaving_closes_a_stream_that_nobody_reads(script: Script) -> None
         await anext(aiter(stream))
         await asyncio.sleep(0.05)
         assert script.server.open_streams == 1
-    await script.wait_for_open_streams(0, within=0.1)
+    await script.wait_until_all_have_ended()
 
 
 async def test_the_server_ends_promptly_with_streams_open(connect: Connect) -> None:
-    async with serve_model(lambda _: Answer([Text("a b")], tokens_per_second=0.1)) as server:
+    async with serve_model(lambda _: Answer([Text("a b")], tokens_per_second=0.01)) as server:
         stream = await connect(server).messages.create(**request(), stream=True)
         await anext(aiter(stream))
         began = time.monotonic()
-    assert time.monotonic() - began < 0.1
+    # The stream would go on for 100 s.
+    assert time.monotonic() - began < 30
     assert server.open_streams == 0
     with pytest.raises(httpx2.RemoteProtocolError):
         async for _ in stream:
@@ -242,7 +262,7 @@ async def test_hundreds_of_streams_begin_at_once_and_keep_their_rate(script: Scr
     received = await asyncio.gather(*(read_stream() for _ in range(200)))
     assert all(b"message_stop" in stream for stream in received)
     # One after the other they would take 100 s.
-    assert 0.5 <= time.monotonic() - began < 10
+    assert 0.5 <= time.monotonic() - began < 50
 
 
 async def test_serving_changes_neither_signal_handlers_nor_the_log_of_another_server() -> None:
@@ -269,7 +289,7 @@ async def test_a_cut_stream_raises_a_protocol_error_after_its_tokens(
             async for text in stream.text_stream:
                 texts.append(text)
     assert "".join(texts) == "".join(["one", " two", " three"][:after])
-    await script.wait_for_open_streams(0, within=0.1)
+    await script.wait_until_all_have_ended()
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
