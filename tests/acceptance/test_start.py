@@ -1,13 +1,18 @@
 """The start of a server process: what is loaded while it serves may fail, and must not fail in silence."""
 
+import threading
 from pathlib import Path
 
 import httpx2
+import pytest
 
+import server.app
+from agent.deferred_model import ConnectedModel
 from persistence.database import Database
+from server.settings import Settings
 from tests.acceptance.nodes import Node
-from tests.conftest import until
-from tests.model import SECRET
+from tests.conftest import ConnectClient, StartServer, until
+from tests.model import SECRET, ScriptedModel, say
 
 
 async def test_a_server_whose_model_cannot_be_connected_ends_and_says_why(
@@ -22,7 +27,7 @@ async def test_a_server_whose_model_cannot_be_connected_ends_and_says_why(
     node = Node("proxied", tmp_path, environment)
     node.start()
     try:
-        await until(lambda: not node.runs, seconds=30)
+        await until(lambda: not node.runs)
         assert node.process.returncode == 1
         assert "could not be loaded" in node.log.read_text()
         assert "nonsense://proxy" in node.tail()
@@ -30,28 +35,33 @@ async def test_a_server_whose_model_cannot_be_connected_ends_and_says_why(
         node.kill()
 
 
-async def test_a_server_is_not_ready_before_its_model_can_be_asked(
-    database: Database, database_url: str, tmp_path: Path
+async def test_a_server_is_not_ready_before_its_model_can_be_asked_and_queries_do_not_wait(
+    start_server: StartServer, connect_client: ConnectClient, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {
-        "LOQUENT_DATABASE_URL": database_url,
-        "LOQUENT_JWT_SECRET": SECRET,
-        "ANTHROPIC_API_KEY": "key",
-    }
-    node = Node("early", tmp_path, environment)
-    node.start()
-    statuses: list[str] = []
+    loaded = threading.Event()
+    connect = server.app._connect_model
+
+    def connect_once_loaded(settings: Settings, name: str) -> ConnectedModel:
+        loaded.wait(60)
+        return connect(settings, name)
+
+    monkeypatch.setattr(server.app, "_connect_model", connect_once_loaded)
+    model.script(say("Hello."))
     try:
-        async with httpx2.AsyncClient(timeout=8) as http:
+        async with start_server() as early, httpx2.AsyncClient(base_url=early.url, timeout=60) as http:
+            ann = connect_client(url=early.url)
+            sent = await ann.send("Hi.")
 
-            async def is_ready() -> bool:
-                try:
-                    statuses.append((await http.get(f"{node.url}/readyz")).json()["status"])
-                except httpx2.HTTPError:
-                    return False
-                return statuses[-1] == "ok"
+            async def status() -> str:
+                return str((await http.get("/readyz")).json()["status"])
 
-            await until(is_ready, seconds=30)
-        assert "model: its client is not loaded" in statuses
+            async def waits_for_model() -> bool:
+                return await status() == "model: its client is not loaded"
+
+            await until(waits_for_model)
+            assert (await ann.message(sent.reply))["text"] == ""
+            loaded.set()
+            assert (await ann.read(sent.reply)).text == "Hello."
+            assert await status() == "ok"
     finally:
-        node.kill()
+        loaded.set()
