@@ -1,8 +1,7 @@
 """Reading an answer of the Messages API: from its bytes to what the model says."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -31,14 +30,6 @@ PIECES: dict[str, tuple[type[Piece], str]] = {
     "thinking_delta": (ReasoningPiece, "thinking"),
 }
 IGNORED = {"type": "ping"}
-# Nearly all of an answer are events that look like this. Read by one expression, such a one costs a third of what it
-# costs as lines and a JSON object; whatever looks otherwise is read that way.
-_DELTA = re.compile(
-    rb"event: content_block_delta\n"
-    rb'data: \{"type":"content_block_delta","index":[0-9]+,"delta":\{"type":"(text|thinking)_delta","\1":'
-    rb'("[^"\\\r\n]*(?:\\[^\r\n][^"\\\r\n]*)*")\} *\} *\n\n'
-)
-_KINDS: Mapping[bytes, type[Piece]] = {b"text": TextPiece, b"thinking": ReasoningPiece}
 
 
 class Answer:
@@ -60,28 +51,9 @@ class Answer:
 
     def take(self, piece: bytes) -> bool:
         """Take a piece of the body; gives whether no event waits."""
-        if not self._waiting and self._decoder.is_between_events:
-            piece = self._take_deltas(piece)
         self._waiting += [_parse(name, data) for name, data in self._decoder.decode(piece)]
         self._tell_text()
         return not self._waiting
-
-    def _take_deltas(self, piece: bytes) -> bytes:
-        """Tell the text deltas that the piece begins with; gives the rest of it."""
-        end, kind, text = 0, b"", ""
-        while delta := _DELTA.match(piece, end):
-            try:
-                more: str = orjson.loads(delta[2])
-            except orjson.JSONDecodeError:
-                break
-            if kind and delta[1] != kind:
-                self._tell(_KINDS[kind](text))
-                text = ""
-            end, kind, text = delta.end(), delta[1], text + more
-        if not kind:
-            return piece
-        self._tell(_KINDS[kind](text))
-        return piece[end:]
 
     def read_events(self) -> Iterator[ModelEvent]:
         """The events that wait, with the text between them told. Raises `APIStatusError`, `ModelError`."""

@@ -23,11 +23,6 @@ class EventDecoder:
         self._data: list[bytes] = []
         self._begun = self._after_cr = False
 
-    @property
-    def is_between_events(self) -> bool:
-        """Whether all that came was whole events."""
-        return self._begun and not (self._line or self._name or self._data or self._after_cr)
-
     def decode(self, piece: bytes) -> list[ServerSentEvent]:
         """The events that this piece completes."""
         if self._after_cr or b"\r" in piece:

@@ -52,7 +52,7 @@ def _run_subject(subject: Subject, port: int, environment: Mapping[str, str], lo
 def _warm_up(scenario: Scenario) -> Scenario:
     """A little of the same, so that nothing is compiled, connected or cached for the first time."""
     if scenario.kind is Kind.PAGE:
-        return replace(scenario, requests=500)
+        return replace(scenario, requests=2000)
     if scenario.kind is Kind.IDLE:
         return replace(scenario, clients=3, seconds=1)
     return replace(scenario, kind=Kind.STREAMS, clients=10, tokens=20, rate=50, ramp=200)
