@@ -44,6 +44,7 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("100", "100 streams × 200 tokens at 50 tokens/s", Kind.STREAMS, 100, tokens=200, runs=2),
+    Scenario("200", "200 streams × 200 tokens at 50 tokens/s", Kind.STREAMS, 200, tokens=200, optional=True),
     Scenario("1000", "1,000 streams × 200 tokens at 50 tokens/s", Kind.STREAMS, 1000, tokens=200, timeout=40),
     Scenario("steady", "1,000 streams × 1,000 tokens at 50 tokens/s", Kind.STREAMS, 1000, tokens=1000, timeout=60),
     Scenario("starts", "Start of a run: 200 replies of one token", Kind.STARTS, 200, ramp=4000, runs=2),

@@ -17,7 +17,7 @@ TextPiece: TypeAlias = TextDelta | ReasoningDelta
 
 #: Wake-ups of readers a second up to which each piece goes out at once, and from which on each reader gets one piece
 #: in `LONGEST_WAIT` seconds.
-QUIET_RATE, BUSY_RATE = 8_000, 20_000
+QUIET_RATE, BUSY_RATE = 6_000, 10_000
 LONGEST_WAIT = 0.04
 #: Seconds that a piece waits for each further reader of its reply: handing it out to all takes a twentieth of that.
 READER_WAIT = 0.0004
