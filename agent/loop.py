@@ -31,13 +31,14 @@ logger = logging.getLogger(__name__)
 TRIES, FIRST_WAIT, LONGEST_WAIT = 4, 0.5, 20.0
 
 
-@dataclass(frozen=True, slots=True)
+# One is made for each token, and to freeze it would take three times as long.
+@dataclass(slots=True)
 class TextAdded:
     part: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReasoningAdded:
     part: int
     text: str

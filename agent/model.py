@@ -58,12 +58,13 @@ class ModelRequest:
     tools: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+# One is made for each token, and to freeze it would take three times as long.
+@dataclass(slots=True)
 class TextPiece:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReasoningPiece:
     text: str
 

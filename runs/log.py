@@ -18,7 +18,8 @@ from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, parts_from_
 MARK = b"\xff"
 
 
-@dataclass(frozen=True, slots=True)
+# One is made for each token, and to freeze it would take three times as long.
+@dataclass(slots=True)
 class TextDelta:
     """Text to put at `offset` (UTF-16 code units) of part `part`; `position` is the place after it."""
 
@@ -28,7 +29,7 @@ class TextDelta:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReasoningDelta:
     """As TextDelta, for what the model thinks."""
 

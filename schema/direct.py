@@ -39,26 +39,14 @@ _MARKED = re.compile("|".join(f"(?P<{name}>(?<=:){re.escape(orjson.dumps(m).deco
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The result of an operation for a delta: constant text, and the names of the values between."""
+    """The result of an operation for a delta, as a format with the values' names."""
 
-    pieces: tuple[str, ...]
-    values: tuple[str, ...]
+    format: str
 
     def fill(self, piece: TextPiece, cursor: str) -> str:
         """The `data` of the result, in JSON."""
-        written = [self.pieces[0]]
-        for name, constant in zip(self.values, self.pieces[1:], strict=True):
-            match name:
-                case "text":
-                    written.append(orjson.dumps(piece.text).decode())
-                case "cursor":
-                    written.append(f'"{cursor}"')
-                case "offset":
-                    written.append(str(piece.offset))
-                case _:
-                    written.append(str(piece.part))
-            written.append(constant)
-        return "".join(written)
+        text = orjson.dumps(piece.text).decode()
+        return self.format % {"cursor": f'"{cursor}"', "part": piece.part, "offset": piece.offset, "text": text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +92,7 @@ class TemplateCache:
                 variable_values=dict(variables or {}),
                 operation_name=operation_name,
             )
-            return _split(result.data) if isinstance(result, ExecutionResult) and not result.errors else None
+            return _make_template(result.data) if isinstance(result, ExecutionResult) and not result.errors else None
 
         text, reasoning = make(message_stream.TextDelta), make(message_stream.ReasoningDelta)
         return Templates(text, reasoning) if text and reasoning else None
@@ -115,15 +103,9 @@ def _declared_variables(document: DocumentNode) -> set[str]:
     return {each.variable.name.value for node in operations for each in node.variable_definitions or ()}
 
 
-def _split(data: Any) -> Template:
-    written = orjson.dumps(data).decode()
-    pieces, values, end = [], [], 0
-    for mark in _MARKED.finditer(written):
-        assert mark.lastgroup
-        pieces.append(written[end : mark.start()])
-        values.append(mark.lastgroup)
-        end = mark.end()
-    return Template((*pieces, written[end:]), tuple(values))
+def _make_template(data: Any) -> Template:
+    written = orjson.dumps(data).decode().replace("%", "%%")
+    return Template(_MARKED.sub(lambda mark: f"%({mark.lastgroup})s", written))
 
 
 def deliver_text(templates: Templates, cursors: StreamCursors, send: Callable[[str], bool]) -> Deliver:
