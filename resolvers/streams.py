@@ -23,8 +23,8 @@ async def follow_message(
     async def load() -> SavedReply:
         nonlocal seen
         run = None if seen else context.worker.find_run(id)
-        if run is not None and run.attempt == 1 and run.owner_id == context.owner_id:
-            # Written here, and by nobody before: the row has nothing that is not live.
+        if run is not None and run.owner_id == context.owner_id and cursor.attempt <= run.attempt == 1:
+            # Written here, by nobody before, and as far as the reader knows by nobody since: all of it is live.
             saved = SavedReply(running=True, attempt=1, restarts=(), parts=())
         else:
             saved = await load_saved(context, id)

@@ -11,7 +11,9 @@ from sqlalchemy import text
 
 from agent.messages_wire import Answer, Text
 from agent.messages_wire import ToolUse as Call
+from agent.parts import TextPart, parts_to_json
 from persistence.database import Database
+from persistence.runs import FinishedReply, claim_runs, finish_reply
 from resolvers.context import Context
 from resolvers.errors import Forbidden
 from resolvers.exchanges import Exchange, Newest, send_message
@@ -22,7 +24,10 @@ from runs.log import TextDelta
 from runs.worker import Worker
 from tests.conftest import until
 from tests.model import ScriptedModel, say
-from tests.workers import NEVER, StartNode, Tools, finished, row_of, send
+from tests.workers import NEVER, NOTHING, StartNode, Tools, finished, row_of, send
+
+
+BEGINNING = Cursor()
 
 
 async def ask(queue: Database, worker: Worker, question: str, conversation_id: UUID | None = None) -> Exchange:
@@ -33,9 +38,9 @@ async def ask(queue: Database, worker: Worker, question: str, conversation_id: U
     )
 
 
-async def read(context: Context, message_id: UUID) -> list[Any]:
+async def read(context: Context, message_id: UUID, after: Cursor = BEGINNING) -> list[Any]:
     """The events of the reply's stream."""
-    return [event async for news in follow_message(context, message_id, Cursor()) for event in news.events]
+    return [event async for news in follow_message(context, message_id, after) for event in news.events]
 
 
 @asynccontextmanager
@@ -164,4 +169,22 @@ async def test_its_owner_reads_it_without_asking_the_table_and_nobody_else_does(
         monkeypatch.setattr("resolvers.streams.load_saved", None)
         events = await read(Context("ann", queue, worker, RateLimit(1_000_000)), exchange.reply.row.id)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "word " * 20
+    assert isinstance(events[-1], ReplyFinished)
+
+
+async def test_a_reader_who_knows_of_another_attempt_is_not_told_what_a_node_that_lost_the_reply_knows(
+    queue: Database, start_node: StartNode, model: ScriptedModel
+) -> None:
+    model.script(Answer([Text("Lost.")], first_token_delay=NEVER))
+    async with start_node(lease=NEVER) as worker:
+        await until(lambda: worker.is_alive)
+        exchange = await ask(queue, worker, "Go.")
+        async with queue.connection() as connection:
+            await connection.execute(text("update run set lease_until = now()"))
+            [taken] = await claim_runs(connection, 1, NEVER)
+            end = FinishedReply("COMPLETE", parts_to_json([TextPart("Other.")]), "Other.", "scripted", NOTHING)
+            assert await finish_reply(connection, taken, end) is not None
+        context = Context("ann", queue, worker, RateLimit(1_000_000))
+        events = await read(context, exchange.reply.row.id, Cursor(taken.attempt, 0))
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Other."]
     assert isinstance(events[-1], ReplyFinished)
