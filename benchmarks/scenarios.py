@@ -50,6 +50,7 @@ SCENARIOS = (
     Scenario("starts", "Start of a run: 200 replies of one token", Kind.STARTS, 200, ramp=4000, runs=2),
     Scenario("readers", "One reply of 500 tokens with 100 readers", Kind.READERS, 100, tokens=500, runs=2),
     Scenario("page", "A page of 20 conversations with 6 fields", Kind.PAGE, 8, requests=3000, runs=2),
+    Scenario("crowd", "One reply of 500 tokens with 1,000 readers", Kind.READERS, 1000, tokens=500, optional=True),
     Scenario("long", "One reply of 100,000 tokens", Kind.STREAMS, 1, 100_000, 5000, ramp=0, optional=True),
     Scenario("slow", "100 readers that take 1 kB a second", Kind.SLOW, 100, 40_000, 2000, seconds=20, optional=True),
     Scenario("idle", "10,000 idle sockets", Kind.IDLE, 10_000, seconds=10, timeout=120, optional=True),

@@ -26,7 +26,6 @@ from tests.conftest import until
 from tests.model import ScriptedModel, say
 from tests.workers import NEVER, NOTHING, StartNode, Tools, finished, row_of, send
 
-
 BEGINNING = Cursor()
 
 
