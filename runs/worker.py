@@ -5,8 +5,9 @@ The table is the truth and is polled; a hint only makes it fast.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from persistence import runs
@@ -60,6 +61,8 @@ class Worker:
         self._after_outage = False
         #: New runs that are being stored as claimed.
         self._starting: set[asyncio.Task[Any]] = set()
+        #: How many runs the look at the table that is under way may bring.
+        self._asked_for = 0
         #: Whether the last look at the table left no run that could be taken.
         self._took_all = False
 
@@ -77,21 +80,31 @@ class Worker:
 
     async def start_run(self, store: Store[Result]) -> Result:
         """Have a new run stored, and begin it at once where there is room and none waits; else it is queued."""
+        if not self.is_alive or not self._took_all or self._free_places() <= 0:
+            result, _ = await store(None)
+            self.wake()
+            return result
         starting = asyncio.create_task(self._start_run(store))
         self._starting.add(starting)
-        starting.add_done_callback(self._starting.discard)
         # A run that is stored as claimed must begin, whoever gives up waiting: nobody else takes it soon.
         return await asyncio.shield(starting)
 
     async def _start_run(self, store: Store[Result]) -> Result:
-        taken = len(self._tasks) + len(self._starting)
-        at_once = self.is_alive and self._took_all and taken <= self._capacity
-        result, run = await store(self._lease if at_once else None)
-        if run is None:
-            self.wake()
-        else:
+        try:
+            result, run = await store(self._lease)
+        finally:
+            self._starting.discard(cast("asyncio.Task[Any]", asyncio.current_task()))
+            if not self._took_all:
+                # Its place may be free again, and there was none when somebody looked.
+                self._hint.set()
+        if run is not None:
             self._begin(run)
+        else:
+            self.wake()
         return result
+
+    def _free_places(self) -> int:
+        return self._capacity - len(self._tasks) - len(self._starting) - self._asked_for
 
     def find_run(self, message_id: UUID) -> ClaimedRun | None:
         """The run of a reply that is written here."""
@@ -141,19 +154,31 @@ class Worker:
         await self._shutting_down
 
     async def _shut_down(self) -> None:
-        claiming, renewing = self._loops
-        await asyncio.wait([claiming, *self._starting])
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                await self._end_of(lambda: [*self._loops[:1], *self._starting, *self._tasks])
+        self._hand_over()
+        # What was being stored or claimed until now.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lease):
+                await self._end_of(lambda: [*self._loops[:1], *self._starting])
+                self._hand_over()
+                await self._end_of(lambda: list(self._tasks))
+        # Another node may take them at once.
+        self.live.signal("wake", NO_MESSAGE)
+        loose = [*self._loops, *self._afterwork]
+        for task in loose:
+            task.cancel()
+        await asyncio.gather(*loose, return_exceptions=True)
+
+    def _hand_over(self) -> None:
         for turn in self._turns.values():
             turn.hand_over()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._lease)
-            # Another node may take them at once.
-            self.live.signal("wake", NO_MESSAGE)
-        for loose in (renewing, *self._afterwork):
-            loose.cancel()
-        await asyncio.wait([renewing, *self._afterwork])
+
+    async def _end_of(self, tasks: Callable[[], Iterable[asyncio.Task[Any]]]) -> None:
+        """Wait until all of them have ended, those too that are there only once another has."""
+        while running := [task for task in tasks() if not task.done()]:
+            await asyncio.wait(running)
 
     async def _claim_forever(self) -> None:
         while not self._draining:
@@ -167,10 +192,11 @@ class Worker:
 
     async def _claim(self) -> bool:
         """Take as many runs as there is room for; gives whether to look for more at once."""
-        room = self._capacity - len(self._tasks) - len(self._starting)
+        room = self._free_places()
         if room <= 0:
             self._took_all = False
             return False
+        self._asked_for = room
         try:
             if self._after_outage:
                 await self._database.ping()
@@ -182,6 +208,8 @@ class Worker:
         except Exception as error:
             self._note_failure(error)
             return False
+        finally:
+            self._asked_for = 0
         self._note_success()
         for run in claimed:
             self._begin(run)

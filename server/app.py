@@ -82,16 +82,23 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         grace=settings.grace_seconds,
     )
 
+    async def start_worker() -> None:
+        # Not before: a run that is claimed by a node without a model could only fail.
+        await model.wait()
+        worker.start()
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await live.start()
         verifier.start()
         for each in models:
             each.start()
-        worker.start()
+        starting = asyncio.create_task(start_worker())
         try:
             yield
         finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             await worker.shut_down()
             await live.close()
             await rate_limit.close()
@@ -225,12 +232,12 @@ def _readiness(
             if not is_unreachable(error):
                 raise
             problem = "database: not reachable"
+        if problem is None and not model.is_ready:
+            problem = "model: its client is not loaded"
         if problem is None and not worker.is_alive:
             problem = "worker: not taking runs"
         if problem is None and not verifier.is_ready:
             problem = "tokens: no key set has been fetched"
-        if problem is None and not model.is_ready:
-            problem = "model: its client is not loaded"
         if problem:
             return JSONResponse({"status": problem}, status_code=503)
         return JSONResponse({"status": "ok"})

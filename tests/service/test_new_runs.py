@@ -12,8 +12,9 @@ from sqlalchemy import text
 from agent.messages_wire import Answer, Text
 from agent.messages_wire import ToolUse as Call
 from agent.parts import TextPart, parts_to_json
+from persistence import runs
 from persistence.database import Database
-from persistence.runs import FinishedReply, claim_runs, finish_reply
+from persistence.runs import ClaimedRun, FinishedReply, claim_runs, finish_reply
 from resolvers.context import Context
 from resolvers.errors import Forbidden
 from resolvers.exchanges import Exchange, Newest, send_message
@@ -21,10 +22,10 @@ from resolvers.rate_limit import RateLimit
 from resolvers.streams import follow_message
 from runs.follow import Cursor, ReplyFinished
 from runs.log import TextDelta
-from runs.worker import Worker
-from tests.conftest import until
+from runs.worker import POLL_INTERVAL, Worker
+from tests.conftest import StartServer, until
 from tests.model import ScriptedModel, say
-from tests.workers import NEVER, NOTHING, StartNode, Tools, finished, row_of, send
+from tests.workers import NEVER, NOTHING, StartNode, Tools, finished, row_of, send, statuses
 
 BEGINNING = Cursor()
 
@@ -187,3 +188,93 @@ async def test_a_reader_who_knows_of_another_attempt_is_not_told_what_a_node_tha
         events = await read(context, exchange.reply.row.id, Cursor(taken.attempt, 0))
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["Other."]
     assert isinstance(events[-1], ReplyFinished)
+
+
+async def test_one_that_is_being_stored_does_not_hold_up_the_hand_over_of_others(
+    queue: Database, start_node: StartNode, model: ScriptedModel
+) -> None:
+    model.script(say("First."), Answer([Text("Slow.")], first_token_delay=NEVER))
+    async with start_node(lease=NEVER) as worker:
+        await until(lambda: worker.is_alive)
+        first = await ask(queue, worker, "One.")
+        await finished(queue, first.reply.row.id)
+        slow = await ask(queue, worker, "Two.")
+        await until(lambda: len(model.requests) == 2)
+        async with locked(queue, first.conversation.id):
+            asking = asyncio.create_task(ask(queue, worker, "Three.", first.conversation.id))
+            await until(lambda: waiting_for_lock(queue))
+            worker.begin_shut_down()
+
+            async def is_handed_over() -> bool:
+                async with queue.connection() as connection:
+                    query = text("select not held from run where message_id = :id")
+                    return bool((await connection.execute(query, {"id": slow.reply.row.id})).scalar_one())
+
+            await until(is_handed_over)
+        await asking
+
+
+async def test_none_begins_at_once_in_the_place_of_those_that_are_being_claimed(
+    queue: Database, start_node: StartNode, model: ScriptedModel, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.by(lambda request: Answer([Call("hold", {})]) if len(request["messages"]) == 1 else say("Done."))
+    claim, may_claim, claiming = runs.claim_runs, asyncio.Event(), asyncio.Event()
+
+    async def claim_slowly(*given: Any) -> list[ClaimedRun]:
+        claiming.set()
+        await may_claim.wait()
+        return await claim(*given)
+
+    async with start_node(capacity=2) as worker:
+        await until(lambda: worker.is_alive)
+        monkeypatch.setattr(runs, "claim_runs", claim_slowly)
+        waiting = [await send(queue, f"{number}", owner=f"user {number}") for number in range(2)]
+        worker.wake()
+        await claiming.wait()
+        late = [await ask(queue, worker, f"Late {number}") for number in range(2)]
+        assert [exchange.reply.row.status for exchange in late] == ["QUEUED"] * 2
+        may_claim.set()
+        await until(lambda: len(model.requests) == 2)
+        assert (await statuses(queue)).count("STREAMING") == 2
+        tools.may_end.set()
+        for exchange in [*waiting, *late]:
+            assert (await finished(queue, exchange.reply.row.id))["status"] == "COMPLETE"
+
+
+async def test_the_place_of_one_that_could_not_be_stored_is_free_at_once(
+    queue: Database, start_node: StartNode, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.worker.POLL_INTERVAL", NEVER)
+    model.script(say("Done."))
+    fails = asyncio.Event()
+
+    async def store(lease: float | None) -> tuple[None, None]:
+        await fails.wait()
+        raise Forbidden
+
+    async with start_node(capacity=1) as worker:
+        await until(lambda: worker.is_alive)
+        storing = asyncio.create_task(worker.start_run(store))
+        await asyncio.sleep(0)
+        waiting = await send(queue, "Go.")
+        worker.wake()
+        # It looks, and has no room.
+        await asyncio.sleep(0.05)
+        fails.set()
+        with pytest.raises(Forbidden):
+            await storing
+        assert (await finished(queue, waiting.reply.row.id))["status"] == "COMPLETE"
+
+
+async def test_a_node_that_has_no_model_takes_none(
+    queue: Database, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such proxy")
+
+    monkeypatch.setattr("server.app._connect_model", fail)
+    await send(queue, "Go.")
+    async with start_server(database_url=queue.engine.url.render_as_string(hide_password=False)):
+        # Longer than it takes until a worker looks at the table.
+        await asyncio.sleep(POLL_INTERVAL + 0.5)
+        assert await statuses(queue) == ["QUEUED"]
