@@ -79,7 +79,10 @@ async def send_message(
 
 
 async def _begin_conversation(context: Context, text: str) -> Exchange:
-    """Store a first message without a key: nothing can speak against that, so one statement does it."""
+    """Store a first message without a key: nothing can speak against that, so one statement does it.
+
+    It is counted first: should PostgreSQL fail then, the user has one message less in this minute.
+    """
     await check_quota(context)
     await context.rate_limit.count(context.owner_id)
 

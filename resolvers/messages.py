@@ -107,7 +107,7 @@ async def load_branches(
 
 
 def announce(context: Context, conversation_id: UUID) -> None:
-    """After the commit: hint at the new run, and at the change of the conversation."""
+    """After the commit: hint that a run may be taken, and at the change of the conversation."""
     context.worker.wake()
     context.worker.live.notify(conversation_id)
 

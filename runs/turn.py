@@ -124,7 +124,7 @@ class Turn:
             self._thinking.cancel()
 
     async def write(self) -> None:
-        """Do it all. Returns when the reply is saved, parked, handed over or lost; raises nothing."""
+        """Do it all. Returns when the reply is saved, parked, handed over or lost; raises nothing of its own."""
         try:
             history = await self._begin()
             outcome = await self._think(history)

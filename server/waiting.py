@@ -7,7 +7,10 @@ from typing import Any
 
 
 class Inbox:
-    """The messages for the application, which alone takes them: what uvicorn uses of `asyncio.Queue`."""
+    """The messages for the application, which alone takes them, and never again once it was cancelled.
+
+    It is what uvicorn uses of `asyncio.Queue`.
+    """
 
     __slots__ = ("_messages", "_taker")
 
