@@ -52,7 +52,8 @@ export function runScenarios(adapter, server) {
   test('a mutation', async () => {
     const { message, reply } = await send(ann, 'Say 3 words, 100 a second.');
     assert.deepEqual([message.role, message.status, message.text], ['USER', 'COMPLETE', 'Say 3 words, 100 a second.']);
-    assert.deepEqual([reply.role, reply.status], ['ASSISTANT', 'QUEUED']);
+    assert.equal(reply.role, 'ASSISTANT');
+    assert.ok(['QUEUED', 'STREAMING'].includes(reply.status), reply.status);
   });
 
   test('a stream to its end', async () => {
