@@ -124,7 +124,7 @@ class Database:
         async with self.engine.begin() as connection:
             # Released with the transaction, so a node that dies in the middle blocks no other.
             await connection.execute(text("select pg_advisory_xact_lock(hashtext('loquent.migrate'))"))
-            await connection.run_sync(upgrade)
+            await connection.run_sync(upgrade, MIGRATIONS)
 
     async def is_migrated(self) -> bool:
         """Whether the tables are at the version that this code wants, or at a later one that it does not know."""

@@ -1,15 +1,15 @@
 """Changing the tables, by Alembic."""
 
+from pathlib import Path
+
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from persistence.database import MIGRATIONS
 
-
-def upgrade(connection: Connection) -> None:
-    """Bring the tables to the newest version, in the connection's transaction."""
+def upgrade(connection: Connection, migrations: Path) -> None:
+    """Bring the tables to the newest version of a folder, in the connection's transaction."""
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
