@@ -18,6 +18,7 @@ from resolvers.errors import BadUserInput, Forbidden
 from resolvers.inputs import LONGEST_KEY, LONGEST_MESSAGE, check_text
 from resolvers.messages import MessageState, add_live_state, load_message
 from resolvers.quota import check_quota
+from runs.worker import Store
 
 
 class Newest(Enum):
@@ -58,24 +59,18 @@ async def send_message(
     if earlier := await _find_exchange(context, key):
         return earlier
     if conversation_id is None and key is None:
-        exchange = await _begin_conversation(context, text)
-    else:
-        await context.rate_limit.check(context.owner_id)
-        await check_quota(context)
+        return await _begin_conversation(context, text)
+    await context.rate_limit.check(context.owner_id)
+    await check_quota(context)
 
-        async def store(lease: float | None) -> Stored:
-            async with context.database.driver_transaction() as driver:
-                stored = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key, lease)
-                # Last: of several calls with one key, only the one that stores something counts.
-                await context.rate_limit.count(context.owner_id)
-            return stored
+    async def store(lease: float | None) -> Stored:
+        async with context.database.driver_transaction() as driver:
+            stored = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key, lease)
+            # Last: of several calls with one key, only the one that stores something counts.
+            await context.rate_limit.count(context.owner_id)
+        return stored
 
-        try:
-            exchange = await context.worker.start_run(store)
-        except UniqueViolation as error:
-            return await _exchange_of_race(context, key, error)
-    context.worker.live.notify(exchange.conversation.id)
-    return exchange
+    return await _begin(context, store, key)
 
 
 async def _begin_conversation(context: Context, text: str) -> Exchange:
@@ -90,7 +85,7 @@ async def _begin_conversation(context: Context, text: str) -> Exchange:
         async with context.database.driver() as driver:
             return await _insert_exchange(driver, context.owner_id, text, None, None, None, lease)
 
-    return await context.worker.start_run(store)
+    return await _begin(context, store, None)
 
 
 async def _insert_exchange(
@@ -157,11 +152,19 @@ async def regenerate_message(context: Context, id: UUID, *, idempotency_key: str
             await context.rate_limit.count(context.owner_id)
         return Exchange(conversation, question, MessageState(reply)), run
 
+    return await _begin(context, store, key)
+
+
+async def _begin(context: Context, store: Store[Exchange], key: str | None) -> Exchange:
+    """Have an exchange stored and its reply begun; or what another call with the key stored a moment before."""
     try:
         exchange = await context.worker.start_run(store)
-    except UniqueViolation as error:
-        return await _exchange_of_race(context, key, error)
-    context.worker.live.notify(old.conversation_id)
+    except UniqueViolation:
+        earlier = await _find_exchange(context, key)
+        if earlier is None:
+            raise
+        return earlier
+    context.worker.live.notify(exchange.conversation.id)
     return exchange
 
 
@@ -191,11 +194,3 @@ async def _find_exchange(context: Context, key: str | None) -> Exchange | None:
     question = await load_message(context, row.parent_id)
     [reply] = await add_live_state(context, [row])
     return Exchange(conversation, question, reply)
-
-
-async def _exchange_of_race(context: Context, key: str | None, error: UniqueViolation) -> Exchange:
-    """Another call with the same key was a moment faster: its answer is ours."""
-    exchange = await _find_exchange(context, key)
-    if exchange is None:
-        raise error
-    return exchange

@@ -156,14 +156,14 @@ class Worker:
     async def _shut_down(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                await self._end_of(lambda: [*self._loops[:1], *self._starting, *self._tasks])
+                await _end_of(lambda: [*self._loops[:1], *self._starting, *self._tasks])
         self._hand_over()
         # What was being stored or claimed until now.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._lease):
-                await self._end_of(lambda: [*self._loops[:1], *self._starting])
+                await _end_of(lambda: [*self._loops[:1], *self._starting])
                 self._hand_over()
-                await self._end_of(lambda: list(self._tasks))
+                await _end_of(lambda: list(self._tasks))
         # Another node may take them at once.
         self.live.signal("wake", NO_MESSAGE)
         loose = [*self._loops, *self._afterwork]
@@ -174,11 +174,6 @@ class Worker:
     def _hand_over(self) -> None:
         for turn in self._turns.values():
             turn.hand_over()
-
-    async def _end_of(self, tasks: Callable[[], Iterable[asyncio.Task[Any]]]) -> None:
-        """Wait until all of them have ended, those too that are there only once another has."""
-        while running := [task for task in tasks() if not task.done()]:
-            await asyncio.wait(running)
 
     async def _claim_forever(self) -> None:
         while not self._draining:
@@ -275,3 +270,9 @@ class Worker:
             logger.warning("worker: PostgreSQL cannot be reached: %s", error)
             self._after_outage = True
         self._reachable = False
+
+
+async def _end_of(tasks: Callable[[], Iterable[asyncio.Task[Any]]]) -> None:
+    """Wait until all of them have ended, those too that are there only once another has."""
+    while running := [task for task in tasks() if not task.done()]:
+        await asyncio.wait(running)
