@@ -82,9 +82,13 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         grace=settings.grace_seconds,
     )
 
+    async def wait_until_loaded() -> None:
+        for each in models:
+            await each.wait()
+
     async def start_worker() -> None:
         # Not before: a run that is claimed by a node without a model could only fail.
-        await model.wait()
+        await wait_until_loaded()
         worker.start()
 
     @asynccontextmanager
@@ -136,10 +140,6 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     def drain() -> None:
         worker.begin_shut_down()
         endpoint.break_off_streams()
-
-    async def wait_until_loaded() -> None:
-        for each in models:
-            await each.wait()
 
     #: For whoever runs the server. Call the first before connections are closed; what the second waits for is loaded
     #: while the server serves, and it raises what went wrong.
