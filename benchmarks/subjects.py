@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import contracts
@@ -57,15 +57,17 @@ _LOQUENT_ENVIRONMENT = {
     "ANTHROPIC_BASE_URL": MODEL_URL,
 }
 
+_LOQUENT = Subject(
+    "loquent",
+    "Loquent",
+    (sys.executable, "-m", "server", "serve"),
+    contracts.LOQUENT,
+    _LOQUENT_ENVIRONMENT,
+    postgres=True,
+)
+
 SUBJECTS = (
-    Subject(
-        "loquent",
-        "Loquent",
-        (sys.executable, "-m", "server", "serve"),
-        contracts.LOQUENT,
-        _LOQUENT_ENVIRONMENT,
-        postgres=True,
-    ),
+    _LOQUENT,
     Subject(
         "strawberry",
         "Strawberry, as tutorials write it",
@@ -93,23 +95,12 @@ SUBJECTS = (
         contracts.RIVAL,
         kinds=_ALL - {Kind.PAGE},
     ),
-    Subject(
-        "valkey",
-        "Loquent with Valkey",
-        (sys.executable, "-m", "server", "serve"),
-        contracts.LOQUENT,
-        _LOQUENT_ENVIRONMENT,
-        postgres=True,
-        valkey=True,
-    ),
-    Subject(
-        "nodes",
-        "Two Loquents with Valkey, readers at the other",
-        (sys.executable, "-m", "server", "serve"),
-        contracts.LOQUENT,
-        _LOQUENT_ENVIRONMENT,
+    replace(_LOQUENT, name="valkey", title="Loquent with Valkey", valkey=True),
+    replace(
+        _LOQUENT,
+        name="nodes",
+        title="Two Loquents with Valkey, readers at the other",
         kinds=frozenset({Kind.READERS}),
-        postgres=True,
         valkey=True,
         second_port=PORT + 1,
     ),

@@ -56,6 +56,17 @@ async def waiting_for_lock(queue: Database) -> bool:
         return bool((await connection.execute(text(query))).scalar_one())
 
 
+@asynccontextmanager
+async def held_up(
+    queue: Database, worker: Worker, question: str, conversation_id: UUID
+) -> AsyncIterator[asyncio.Task[Exchange]]:
+    """Ann's question, which cannot be stored before the block ends."""
+    async with locked(queue, conversation_id):
+        asking = asyncio.create_task(ask(queue, worker, question, conversation_id))
+        await until(lambda: waiting_for_lock(queue))
+        yield asking
+
+
 async def test_it_begins_without_a_look_at_the_table(
     queue: Database, start_node: StartNode, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,9 +118,7 @@ async def test_it_begins_although_who_asked_has_given_up(
         await until(lambda: worker.is_alive)
         first = await ask(queue, worker, "One.")
         await finished(queue, first.reply.row.id)
-        async with locked(queue, first.conversation.id):
-            asking = asyncio.create_task(ask(queue, worker, "Two.", first.conversation.id))
-            await until(lambda: waiting_for_lock(queue))
+        async with held_up(queue, worker, "Two.", first.conversation.id) as asking:
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
@@ -146,9 +155,7 @@ async def test_one_that_is_stored_while_its_node_ends_is_handed_over(
         await until(lambda: worker.is_alive)
         first = await ask(queue, worker, "One.")
         await finished(queue, first.reply.row.id)
-        async with locked(queue, first.conversation.id):
-            asking = asyncio.create_task(ask(queue, worker, "Two.", first.conversation.id))
-            await until(lambda: waiting_for_lock(queue))
+        async with held_up(queue, worker, "Two.", first.conversation.id) as asking:
             worker.begin_shut_down()
         second = await asking
     assert (await row_of(queue, second.reply.row.id))["finished_at"] is None
@@ -200,9 +207,7 @@ async def test_one_that_is_being_stored_does_not_hold_up_the_hand_over_of_others
         await finished(queue, first.reply.row.id)
         slow = await ask(queue, worker, "Two.")
         await until(lambda: len(model.requests) == 2)
-        async with locked(queue, first.conversation.id):
-            asking = asyncio.create_task(ask(queue, worker, "Three.", first.conversation.id))
-            await until(lambda: waiting_for_lock(queue))
+        async with held_up(queue, worker, "Three.", first.conversation.id) as asking:
             worker.begin_shut_down()
 
             async def is_handed_over() -> bool:
