@@ -37,7 +37,7 @@ Convert: TypeAlias = Callable[[Any], Any]
 
 
 def _refuse(awaitables: Any) -> Any:
-    raise NotImplementedError("types are told at once here")
+    raise AssertionError("no type here must be awaited")
 
 
 _NO_HELPERS = GraphQLResolveInfoHelpers(gather=_refuse, track=_refuse)
