@@ -1,4 +1,4 @@
-"""A model behind the Anthropic Messages API, by its SDK."""
+"""The models behind the Anthropic Messages API, by its SDK."""
 
 import json
 from collections.abc import AsyncIterator
@@ -21,10 +21,9 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 60.0
 
 
 class AnthropicModel:
-    """One model of the API. Retries are the loop's: it knows whether a reader has seen a token."""
+    """The models of one API. Retries are the loop's: it knows whether a reader has seen a token."""
 
-    def __init__(self, *, api_key: str, base_url: str | None, name: str, max_output_tokens: int) -> None:
-        self.name = name
+    def __init__(self, *, api_key: str, base_url: str | None, max_output_tokens: int) -> None:
         self.max_output_tokens = max_output_tokens
         self._client = AsyncAnthropic(
             api_key=api_key,
@@ -57,7 +56,7 @@ class AnthropicModel:
     async def _ask(self, request: ModelRequest) -> httpx2.Response:
         """Send the request; raises `APIError`."""
         body = {
-            "model": self.name,
+            "model": request.model,
             "max_tokens": self.max_output_tokens,
             "messages": request.messages,
             "system": request.system,

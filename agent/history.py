@@ -47,21 +47,32 @@ def build_history(window: Iterable[PastMessage]) -> list[dict[str, Any]]:
             messages.append({"role": "user", "content": [*content, _text(join_text(past.parts))]})
             note = None
         elif messages:
-            messages.extend(_reply(past.parts))
+            messages.extend(_reply(_without_reasoning(past.parts)))
             note = past.cut and CUT_NOTES[past.cut]
     if messages:
         messages[-1]["content"][-1]["cache_control"] = CACHE_MARK
     return messages
 
 
-def continue_history(history: Sequence[Mapping[str, Any]], parts: Sequence[Part]) -> list[Mapping[str, Any]]:
-    """The history, and what the reply in the making has done so far: its finished steps."""
+def continue_history(
+    history: Sequence[Mapping[str, Any]], parts: Sequence[Part], earlier: int = 0
+) -> list[Mapping[str, Any]]:
+    """The history, and what the reply in the making has done so far: its finished steps.
+
+    The first `earlier` parts are an earlier attempt's.
+    """
     if not parts:
         return list(history)
-    written = _reply(parts)
+    written = _reply([*_without_reasoning(parts[:earlier]), *parts[earlier:]])
     if written and written[-1]["role"] == "user":
         written[-1]["content"][-1]["cache_control"] = CACHE_MARK
     return [*history, *written]
+
+
+# The API takes reasoning back only by the model that it fits, and only while nothing before it has changed: system
+# prompt, tools, messages. That is sure within one attempt at a reply; later the window, day or model may be another.
+def _without_reasoning(parts: Iterable[Part]) -> list[Part]:
+    return [part for part in parts if not isinstance(part, ReasoningPart)]
 
 
 def _reply(parts: Sequence[Part]) -> list[dict[str, Any]]:

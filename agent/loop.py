@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from agent.model import (
     ToolUse,
 )
 from agent.parts import ReasoningPart, TextPart, ToolCallPart
-from agent.tools import Tool, call_tool, parse_parameters
+from agent.tools import Outcome, Tool, call_tool, parse_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -79,29 +79,35 @@ class Checkpoint:
 AgentEvent = PartAdded | CallStarted | CallParked | CallEnded | Checkpoint
 #: Is told what is said when it comes, between two events, outside of any task.
 TellText: TypeAlias = Callable[[TextAdded | ReasoningAdded], None]
+#: Runs one call of a tool, as `call_tool` does.
+RunTool: TypeAlias = Callable[[Sequence[Tool], ToolCallPart], Coroutine[Any, Any, Outcome]]
 
 
 async def think(
     model: Model,
-    toolbox: Callable[[], Sequence[Tool]],
+    name: str,
+    tools: Sequence[Tool],
     system: Sequence[Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
     draft: Draft,
     tell: TellText,
     *,
     max_steps: int,
+    run_tool: RunTool = call_tool,
 ) -> AsyncGenerator[AgentEvent]:
-    """Write `draft` on, giving each change, until the model is done or the user must agree to a call.
+    """Write `draft` on, giving each change, until the model `name` is done or the user must agree to a call.
 
     What is said goes to `tell`. Raises `ModelError`, and what `tell` raises; what was written until then stays in
     the draft.
     """
 
-    def ask() -> ModelRequest:
-        definitions = [_definition(tool) for tool in toolbox()]
-        return ModelRequest(continue_history(history, draft.parts), system, definitions)
+    earlier = len(draft.parts)
 
-    if interrupted := _interrupt_calls(toolbox(), draft):
+    def ask() -> ModelRequest:
+        definitions = [_definition(tool) for tool in tools]
+        return ModelRequest(name, continue_history(history, draft.parts, earlier), system, definitions)
+
+    if interrupted := _interrupt_calls(tools, draft):
         for ending in interrupted:
             yield ending
         if not draft.open_calls():
@@ -117,7 +123,7 @@ async def think(
                     yield event
             if not draft.open_calls():
                 return
-        async with aclosing(_run_tools(toolbox(), draft)) as changes:
+        async with aclosing(_run_tools(tools, draft, run_tool)) as changes:
             async for change in changes:
                 yield change
         if waiting := draft.open_calls():
@@ -204,7 +210,7 @@ def _check_end(reason: str) -> None:
             raise ModelError("CONTEXT_TOO_LONG", "The conversation is too long for the model.", retryable=False)
 
 
-async def _run_tools(tools: Sequence[Tool], draft: Draft) -> AsyncGenerator[AgentEvent]:
+async def _run_tools(tools: Sequence[Tool], draft: Draft, run_tool: RunTool) -> AsyncGenerator[AgentEvent]:
     """Run the tool calls that may run side by side, telling each end as it comes."""
     asking = {tool.name for tool in tools if tool.needs_approval}
     ready = [
@@ -217,7 +223,7 @@ async def _run_tools(tools: Sequence[Tool], draft: Draft) -> AsyncGenerator[Agen
     if ready:
         yield Checkpoint()
     calls = dict(draft.open_calls())
-    running = {asyncio.create_task(call_tool(tools, calls[index])): index for index in ready}
+    running = {asyncio.create_task(run_tool(tools, calls[index])): index for index in ready}
     try:
         while running:
             ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

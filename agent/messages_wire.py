@@ -405,8 +405,10 @@ class _Connection(HttpToolsProtocol):
 
 
 @asynccontextmanager
-async def serve_model(respond: Respond, *, tokens_per_second: float = 0) -> AsyncIterator[ModelServer]:
-    """Serves the script on a free port of 127.0.0.1 in the running loop; leaving drops every connection.
+async def serve_model(
+    respond: Respond, *, tokens_per_second: float = 0, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[ModelServer]:
+    """Serves the script on an address (port 0: any that is free) in the running loop; leaving drops every connection.
 
     The rate is for answers that name none; 0 is as fast as possible. A script that raises is logged and
     answers 500.
@@ -417,8 +419,8 @@ async def serve_model(respond: Respond, *, tokens_per_second: float = 0) -> Asyn
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: _Connection(config, state, {}), "127.0.0.1", 0, backlog=config.backlog)
-    model.base_url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    listener = await loop.create_server(lambda: _Connection(config, state, {}), host, port, backlog=config.backlog)
+    model.base_url = f"http://{host}:{listener.sockets[0].getsockname()[1]}"
     try:
         yield model
     finally:

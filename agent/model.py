@@ -51,11 +51,27 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One call: messages, system prompt and tools in the shapes of the Anthropic Messages API."""
+    """One call: the model's name; messages, system prompt and tools in the shapes of the Anthropic Messages API."""
 
+    model: str
     messages: Sequence[Mapping[str, Any]]
     system: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedModels:
+    """The models that users may choose from, by name; the first is the default."""
+
+    names: tuple[str, ...]
+
+    @property
+    def default(self) -> str:
+        return self.names[0]
+
+    def choose(self, name: str | None) -> str:
+        """The model of this name as long as it is offered, else the default."""
+        return name if name in self.names else self.default
 
 
 # One is made for each token, and to freeze it would take three times as long.
@@ -107,7 +123,7 @@ TellPiece: TypeAlias = Callable[[Piece], None]
 
 
 class Model(Protocol):
-    """Something that answers a request piece by piece."""
+    """What answers requests piece by piece: all models of one API, each request naming its own."""
 
     def stream(self, request: ModelRequest, usage: Usage, tell: TellPiece) -> AsyncIterator[ModelEvent]:
         """The events of the answer as they come, `ModelEnded` last; its text and reasoning go to `tell`.

@@ -21,17 +21,28 @@ Reply: TypeAlias = str | list[ToolUse]
 """Either the final text or the next calls."""
 
 
+#: Under this name its texts are short, and it says only once who speaks.
+BRIEF = "rehearsal-brief"
+#: The names that it answers to.
+REHEARSALS = ("rehearsal", BRIEF)
+#: Words of a short text.
+BRIEF_WORDS = 40
+
+
 def improvise(request: JSON) -> Answer:
     """What the rehearsal model answers to a Messages request: tool calls, or a text that says who speaks."""
     if _wants_title(request):
         return Answer([Text(_name_conversation(request))])
     turn = _read_turn(request)
-    errand = words.find_errand(turn.said)
-    reply = _run_errand(errand, turn) if errand else _chat(turn)
+    if (wanted := _find_call(turn)) is not None:
+        reply = _report_call(turn.steps[0]) if turn.steps else [wanted]
+    else:
+        errand = words.find_errand(turn.said)
+        reply = _run_errand(errand, turn) if errand else _chat(turn)
     if not isinstance(reply, str):
         return Answer(reply)
-    signature = words.REMINDER if turn.said_before else words.INTRODUCTION
-    text = Text(f"{reply}\n\n{signature}")
+    signature = words.INTRODUCTION if not turn.said_before else "" if turn.is_brief else words.REMINDER
+    text = Text(f"{reply}\n\n{signature}".rstrip())
     if topic := _search(r"\bthink (?:hard )?about (.+)", turn.said):
         thought = f"The user asks me to think about {_shorten(topic[1])}. I have no thoughts, only words."
         return Answer([Thinking(thought), text])
@@ -57,6 +68,7 @@ class _Turn:
     said_before: str | None
     steps: Sequence[_Step]
     tools: frozenset[str]
+    is_brief: bool
 
 
 def _blocks(content: Any) -> list[JSON]:
@@ -82,6 +94,7 @@ def _read_turn(request: JSON) -> _Turn:
         said_before=spoken[-2][1] if len(spoken) > 1 else None,
         steps=list(_read_steps(messages[start + 1 :])),
         tools=frozenset(tool["name"] for tool in request.get("tools") or []),
+        is_brief=request.get("model") == BRIEF,
     )
 
 
@@ -133,9 +146,9 @@ def _search(pattern: str, said: str) -> re.Match[str] | None:
 def _chat(turn: _Turn) -> str:
     said = turn.said[:500]
     if count := _search(r"(\d[\d,.]{0,8})[ -]words?\b", said):
-        return words.write_text(int(re.sub(r"\D", "", count[1])), _find_topic(said), said)
+        return _write_text(int(re.sub(r"\D", "", count[1])), turn, said)
     if _search(r"\b(?:write|tell)\b.*\b(?:long|text|story|essay|article|poem)\b", said):
-        return words.write_text(600, _find_topic(said), said)
+        return _write_text(600, turn, said)
     if _search(r"\bwhat (?:did|have|was) (?:i|my)\b.*\b(?:say|said|asked?|write|wrote|message)\b", said):
         return _recall(turn)
     if _search(r"\b(?:code|python)\b", said):
@@ -147,6 +160,10 @@ def _chat(turn: _Turn) -> str:
     if not said or _search(r"^(?:hi|hello|hey|good (?:morning|afternoon|evening))\b", said):
         return f"{words.choose(words.GREETINGS, said)} I can:\n\n{_list_abilities(turn)}"
     return words.choose(words.ECHOES, said).replace("{topic}", _shorten(said))
+
+
+def _write_text(count: int, turn: _Turn, said: str) -> str:
+    return words.write_text(min(count, BRIEF_WORDS) if turn.is_brief else count, _find_topic(said), said)
 
 
 def _find_topic(said: str) -> str:
@@ -163,6 +180,24 @@ def _recall(turn: _Turn) -> str:
 
 def _list_abilities(turn: _Turn) -> str:
     return f"{words.LIST_ABILITY}\n{words.ABILITIES}" if "addTask" in turn.tools else words.ABILITIES
+
+
+# Calling any other tool
+
+
+def _find_call(turn: _Turn) -> ToolUse | None:
+    """The call in “call files__read {"path": "a.txt"}”, where there is such a tool."""
+    match = re.fullmatch(r"call (\S{1,128})(?: with)?(?: (\{.{0,5000}\}))?[.!]?", turn.said, re.IGNORECASE | re.DOTALL)
+    if match is None or match[1] not in turn.tools:
+        return None
+    return ToolUse(match[1], {}, raw=match[2] or "{}")
+
+
+def _report_call(step: _Step) -> str:
+    if step.failed and (trouble := _find_trouble(step)):
+        return trouble
+    told = step.value if isinstance(step.value, str) else step.result
+    return f"`{step.tool}` gave back:\n\n```\n{told[:2000]}\n```"
 
 
 # Keeping the list
@@ -331,7 +366,7 @@ def _find_trouble(step: _Step) -> str | None:
     if not step.failed and (_read_tasks([step]) or keys & {"edges", "deletedId"}):
         return None
     if _search(r"\b(?:denied|declined|rejected)\b", step.result):
-        return f"The call of `{step.tool}` was denied, so I left your list as it is."
+        return f"The call of `{step.tool}` was denied, so I left everything as it is."
     if _search(r"\binterrupted\b", step.result):
         return f"The call of `{step.tool}` was interrupted, so I cannot tell whether it took effect."
     if step.failed or keys & {"error", "errors"}:

@@ -98,7 +98,8 @@ ABILITIES = """\
 - write texts of a given length: “write 400 words about rivers”
 - show a table, or some Python code
 - think before I speak: “think about the sea”
-- remember: “what did I say before?”"""
+- remember: “what did I say before?”
+- call any tool that I am offered: “call tasks {"first": 3}”"""
 LIST_ABILITY = "- keep your **to-do list**: “add milk to my list”, “what is on my list?”, “done with milk”"
 
 CODE = """\

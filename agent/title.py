@@ -11,10 +11,14 @@ TITLE_PROMPT = (
 EXCERPT, LONGEST_TITLE = 1000, 80
 
 
-async def write_title(model: Model, question: str, answer: str, usage: Usage) -> str | None:
-    """A short name for a conversation that began so, or None where the model gave none. Raises `ModelError`."""
+async def write_title(model: Model, name: str, question: str, answer: str, usage: Usage) -> str | None:
+    """A short name, by the model `name`, for a conversation that began so; None where it gave none.
+
+    Raises `ModelError`.
+    """
     exchange = f"User: {question[:EXCERPT]}\n\nAssistant: {answer[:EXCERPT]}"
     request = ModelRequest(
+        model=name,
         messages=[{"role": "user", "content": [{"type": "text", "text": exchange}]}],
         system=[{"type": "text", "text": TITLE_PROMPT}],
     )

@@ -13,7 +13,7 @@ from agent.text import clean, clean_json
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that one call may take.
+#: Seconds that one call may take, unless its tool says otherwise.
 TIME_LIMIT = 30.0
 
 
@@ -39,6 +39,8 @@ class Tool:
     repeatable: bool = False
     #: Whether the user must agree to each call.
     needs_approval: bool = False
+    #: Seconds that one call may take; None for as many as others.
+    time_limit: float | None = None
 
 
 Outcome = tuple[ToolCallStatus, Any]
@@ -63,13 +65,14 @@ async def call_tool(tools: Sequence[Tool], call: ToolCallPart) -> Outcome:
         return _failed("UNKNOWN_TOOL", f"There is no tool of this name. Tools: {known}.")
     if not isinstance(call.parameters, dict):
         return _failed("BAD_USER_INPUT", "The parameters are not a JSON object.")
+    limit = tool.time_limit or TIME_LIMIT
     try:
-        async with asyncio.timeout(TIME_LIMIT):
+        async with asyncio.timeout(limit):
             return "SUCCEEDED", clean_json(await tool.call(call.parameters))
     except ToolFailed as error:
         return _failed(error.code, str(error))
     except TimeoutError:
-        return _failed("TIMEOUT", f"The tool did not answer within {TIME_LIMIT:.0f} seconds.")
+        return _failed("TIMEOUT", f"The tool did not answer within {limit:.0f} seconds.")
     except Exception:
         logger.exception("the tool %s failed", tool.name)
         return _failed("INTERNAL_SERVER_ERROR", "The tool failed.")

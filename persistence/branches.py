@@ -5,7 +5,7 @@ logarithmic number of steps (a skew-binary jump pointer). So a page in the middl
 messages costs what the last page of 20 costs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,10 +29,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """The branch of a conversation that ends in `leaf_id`, or in its newest message."""
+    """The branch of a conversation that ends in `leaf_id`, or in its newest message.
+
+    One that is asked for by `through_id` goes on from there by the newest versions; `find_newest_leaves` has its leaf.
+    """
 
     conversation_id: UUID
     leaf_id: UUID | None = None
+    through_id: UUID | None = None
 
 
 PLACES_ABOVE = text("""
@@ -64,6 +68,24 @@ def place_below(above: Sequence[Place], message_id: UUID) -> Place:
     if parent.depth - jump.depth == jump.depth - jump.jump_depth:
         return Place(message_id, parent.depth + 1, jump.jump_id, jump.jump_depth)
     return Place(message_id, parent.depth + 1, parent.id, parent.depth)
+
+
+NEWEST_LEAVES = text("""
+    with recursive down as (
+        select id as top, id, 0 as hops from message where owner_id = :owner_id and id = any(:ids)
+        union all
+        select down.top, newest.id, down.hops + 1
+        from down cross join lateral (
+            select id from message where sibling_group = down.id order by role desc, created_at desc, id desc limit 1
+        ) newest
+    )
+    select distinct on (top) top, id from down order by top, hops desc
+""")
+
+
+async def find_newest_leaves(executor: Executor, owner_id: str, ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The leaf that is reached from each of the owner's messages by taking the newest version at every fork."""
+    return dict(await fetch(executor, NEWEST_LEAVES, {"owner_id": owner_id, "ids": list(ids)}))
 
 
 WALK = text(f"""

@@ -14,12 +14,15 @@ from persistence.statements import Executor, columns, fetch, fetch_rows
 from persistence.tables import Conversation, Message
 
 INSERT_CONVERSATION = text(f"""
-    insert into conversation (id, owner_id, title) values (:id, :owner_id, :title) returning {columns(Conversation)}
+    insert into conversation (id, owner_id, title, model)
+    values (:id, :owner_id, :title, :model) returning {columns(Conversation)}
 """)  # noqa: S608 - a constant
 
 
-async def insert_conversation(executor: Executor, owner_id: str, title: str | None) -> Conversation:
-    parameters = {"id": new_id(), "owner_id": owner_id, "title": title}
+async def insert_conversation(
+    executor: Executor, owner_id: str, title: str | None, model: str | None = None
+) -> Conversation:
+    parameters = {"id": new_id(), "owner_id": owner_id, "title": title, "model": model}
     [conversation] = await fetch_rows(executor, Conversation, INSERT_CONVERSATION, parameters)
     return conversation
 
@@ -121,29 +124,33 @@ async def list_conversations(
     return await fetch_page(executor, Conversation, condition, parameters, window, key, descending=True)
 
 
-UPDATE_CONVERSATION = text("""
+# Its columns by name: for a `*`, a newer version's column would break what this one has prepared.
+UPDATE_CONVERSATION = text(f"""
     update conversation set
         title = case when :renamed then cast(:title as text) else title end,
         archived_at = case cast(:archived as boolean)
             when true then coalesce(archived_at, now()) when false then null else archived_at end,
+        model = case when :chosen then cast(:model as text) else model end,
         updated_at = now(),
         revision = revision + 1,
         changed_revision = revision + 1
     where id = :id and owner_id = :owner_id
-    returning *
-""")
+    returning {columns(Conversation)}
+""")  # noqa: S608 - a constant
 
 
 async def update_conversation(
     session: AsyncSession, owner_id: str, conversation_id: UUID, *, changes: dict[str, Any]
 ) -> Conversation | None:
-    """Set `title` (None lets the model name it again) and `archived`, where `changes` has them."""
+    """Set `title` (None: it is named again), `archived` and `model` (None: the default), where `changes` has them."""
     parameters = {
         "id": conversation_id,
         "owner_id": owner_id,
         "renamed": "title" in changes,
         "title": changes.get("title"),
         "archived": changes.get("archived"),
+        "chosen": "model" in changes,
+        "model": changes.get("model"),
     }
     query = select(Conversation).from_statement(UPDATE_CONVERSATION)
     return (await session.execute(query, parameters)).scalar_one_or_none()
@@ -161,7 +168,8 @@ async def name_conversation(session: AsyncSession, conversation_id: UUID, title:
 
 
 # Before the messages, which would take their runs along: their ids tell whom to wake. A node tells what the replies
-# that it writes have cost; those that wait for their user have none.
+# that it writes have cost; those that no node holds have none. There is a row for each reply that was begun, by which
+# that node knows an owner who was not deleted as well.
 DELETE_RUNS = text("""
     with gone as (
         select run.message_id from run join message on message.id = run.message_id
@@ -169,9 +177,13 @@ DELETE_RUNS = text("""
         order by run.message_id for update of run
     ), spent as (
         insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
-        select :owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens
+        select :owner_id,
+            coalesce(case when not run.held then input_tokens end, 0),
+            coalesce(case when not run.held then output_tokens end, 0),
+            coalesce(case when not run.held then cache_read_tokens end, 0),
+            coalesce(case when not run.held then cache_write_tokens end, 0)
         from message join run on run.message_id = message.id
-        where message.conversation_id = :id and run.parked and input_tokens is not null
+        where message.conversation_id = :id and run.attempt > 0
     )
     delete from run using gone where run.message_id = gone.message_id returning run.message_id
 """)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def _to_json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """Connections that there may be, that are in use, and how many wait for one."""
+
+    size: int
+    in_use: int
+    waiting: int
+
+
 class Database:
     """A pool of connections to one PostgreSQL database."""
 
@@ -41,6 +51,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=30,
+            # An error that is logged names the statement, and not what users wrote.
+            hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=orjson.loads,
             connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10, "command_timeout": 30},
@@ -111,28 +123,40 @@ class Database:
         async with self.driver() as connection, connection.transaction():
             yield connection
 
+    def pool_state(self) -> PoolState:
+        """How the pool stands at the moment."""
+        pool: Any = self.engine.pool
+        # SQLAlchemy does not tell who waits.
+        waiting = len(getattr(pool._pool._queue, "_getters", ()))
+        return PoolState(pool.size(), pool.checkedout() - len(self._kept), waiting)
+
     async def ping(self) -> None:
         """Raise what `is_unreachable` knows where PostgreSQL does not answer."""
         async with self.connection() as connection:
             await connection.execute(text("select 1"))
 
     async def migrate(self) -> None:
-        """Bring the tables to the newest version; several nodes may call it at once."""
-        # Here, since Alembic is a sixth of what a server would load, and serving needs none of it.
-        from persistence.migrate import upgrade
+        """Bring the tables to the newest version; several nodes may call it at once, while others serve.
 
-        async with self.engine.begin() as connection:
-            # Released with the transaction, so a node that dies in the middle blocks no other.
-            await connection.execute(text("select pg_advisory_xact_lock(hashtext('loquent.migrate'))"))
-            await connection.run_sync(upgrade, MIGRATIONS)
+        Raises `persistence.migrate.TablesBusy`.
+        """
+        # Here, since Alembic is a sixth of what a server would load, and serving needs none of it.
+        from persistence.migrate import migrate
+
+        await migrate(self.engine.url, MIGRATIONS)
+
+    async def version(self) -> str | None:
+        """The version that the tables are at; None where there are none."""
+        async with self.driver() as connection:
+            try:
+                version: str | None = await connection.fetchval("select version_num from alembic_version")
+            except asyncpg.UndefinedTableError:
+                return None
+        return version
 
     async def is_migrated(self) -> bool:
         """Whether the tables are at the version that this code wants, or at a later one that it does not know."""
-        async with self.driver() as connection:
-            try:
-                version = await connection.fetchval("select version_num from alembic_version")
-            except asyncpg.UndefinedTableError:
-                return False
+        version = await self.version()
         return version is not None and (version == NEWEST_VERSION or version not in KNOWN_VERSIONS)
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ _BLANK_CONVERSATION: dict[str, Any] = {
     "created_at": None,
     "updated_at": None,
     "archived_at": None,
+    "model": None,
     "newest_message_id": None,
     "revision": 0,
     "changed_revision": 0,
@@ -47,9 +48,9 @@ _BLANK_MESSAGE: dict[str, Any] = {
 }
 
 
-def conversation(owner_id: str) -> Conversation:
+def conversation(owner_id: str, model: str | None) -> Conversation:
     """A conversation without a message, not yet stored."""
-    return new_row(Conversation, {**_BLANK_CONVERSATION, "id": new_id(), "owner_id": owner_id})
+    return new_row(Conversation, {**_BLANK_CONVERSATION, "id": new_id(), "owner_id": owner_id, "model": model})
 
 
 def question(conversation: Conversation, place: Place, parent_id: UUID | None, text: str) -> Message:
@@ -80,8 +81,8 @@ def _message(conversation: Conversation, place: Place, parent_id: UUID | None, *
 
 
 _NEW_CONVERSATION = """
-    insert into conversation (id, owner_id, newest_message_id, revision)
-    values (:conversation_id, :owner_id, :reply_id, :revision)
+    insert into conversation (id, owner_id, model, newest_message_id, revision)
+    values (:conversation_id, :owner_id, :model, :reply_id, :revision)
     returning created_at, updated_at
 """
 _OLD_CONVERSATION = """
@@ -117,9 +118,9 @@ def _insert(*, begins: bool, asks: bool) -> TextClause:
         values {_QUESTION if asks else ""}{_REPLY}
         returning id, status, attempt, created_at, finished_at
     ), started as (
-        insert into run (message_id, owner_id, after_id, attempt, held, lease_until)
+        insert into run (message_id, owner_id, after_id, attempt, held, lease_until, model)
         select :reply_id, :owner_id, :after_id, attempt, attempt > 0,
-            clock_timestamp() + make_interval(secs => attempt * coalesce(:lease, 0))
+            clock_timestamp() + make_interval(secs => attempt * coalesce(:lease, 0)), :model
         from first
     )
     select told.created_at, told.updated_at, placed.* from told, placed
@@ -147,6 +148,7 @@ async def insert_exchange(
     parameters = {
         "conversation_id": conversation.id,
         "owner_id": conversation.owner_id,
+        "model": conversation.model,
         "revision": revision,
         "after_id": after_id,
         "lease": lease,
@@ -162,10 +164,10 @@ async def insert_exchange(
         set_values(row, status=status, attempt=attempt, created_at=created_at, finished_at=finished_at)
         set_values(conversation, created_at=begun_at, updated_at=updated_at)
     set_values(conversation, revision=revision, newest_message_id=reply.id)
-    return _claimed(question, reply) if reply.attempt else None
+    return _claimed(conversation, question, reply) if reply.attempt else None
 
 
-def _claimed(question: Message | None, reply: Message) -> ClaimedRun:
+def _claimed(conversation: Conversation, question: Message | None, reply: Message) -> ClaimedRun:
     return ClaimedRun(
         reply.id,
         reply.conversation_id,
@@ -174,4 +176,5 @@ def _claimed(question: Message | None, reply: Message) -> ClaimedRun:
         failures=0,
         cancel_requested=False,
         question=question.parts if question and reply.depth == 1 else None,
+        model=conversation.model,
     )

@@ -44,11 +44,12 @@ async def find_keyed_reply(executor: Executor, owner_id: str, key: str) -> Messa
     return rows[0] if rows else None
 
 
-RATE_MESSAGE = text("""
+# Its columns by name: for a `*`, a newer version's column would break what this one has prepared.
+RATE_MESSAGE = text(f"""
     update message set rating = :rating, rating_comment = :comment
     where id = :id and owner_id = :owner_id and role = 'ASSISTANT'
-    returning *
-""")
+    returning {columns(Message)}
+""")  # noqa: S608 - a constant
 
 
 async def rate_message(
@@ -90,10 +91,14 @@ async def sum_today(executor: Executor, owner_id: str) -> tuple[int, datetime]:
     return int(row[0]), row[1]
 
 
+# Not of an owner who was deleted, whom nothing is known of: deleting a reply leaves one who was not with a row.
 RECORD_DELETED = text("""
+    with known as (
+        select id from spending where owner_id = :owner_id order by spent_at desc limit 1 for key share
+    )
     insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
     select :owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens
-    where not exists (select from message where id = :id)
+    from known where not exists (select from message where id = :id)
 """)
 
 

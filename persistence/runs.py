@@ -26,6 +26,12 @@ class ClaimedRun:
     left_others: bool = False
     #: All that stands before the reply, as it is saved, where that is one question and no attempt has been before.
     question: list[dict[str, Any]] | None = None
+    #: Which model it was asked of; None for the default.
+    model: str | None = None
+    #: Seconds from the stored question to the claim.
+    waited: float = 0.0
+    #: Whether a node that held it let its lease end.
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +94,16 @@ CLAIM_RUNS = text("""
         where id in (select conversation_id from message where message.id in (select message_id from free))
         for update skip locked
     ), taken as (
-        select run.message_id, message.conversation_id
+        select run.message_id, message.conversation_id, run.held
         from run join message on message.id = run.message_id join locked on locked.id = message.conversation_id
         where run.message_id in (select message_id from free) and run.lease_until <= now() and not run.parked
         for update of run skip locked
     ), claimed as (
         update run set
-            attempt = attempt + 1, failures = failures + held::integer, held = true,
+            attempt = attempt + 1, failures = failures + run.held::integer, held = true,
             lease_until = now() + make_interval(secs => :lease)
         from taken where run.message_id = taken.message_id
-        returning run.message_id, run.attempt, run.failures, run.cancel_requested
+        returning run.message_id, run.attempt, run.failures, run.cancel_requested, run.model, taken.held
     ), told as (
         update conversation set revision = revision + 1
         where id in (select conversation_id from taken)
@@ -110,7 +116,10 @@ CLAIM_RUNS = text("""
         (select count(*) from free) > (select count(*) from claimed),
         case when message.depth = 1 and claimed.attempt = 1 then
             (select parts from message question where question.id = message.parent_id)
-        end
+        end,
+        claimed.model,
+        extract(epoch from clock_timestamp() - message.created_at)::double precision,
+        claimed.held
 """)
 
 
@@ -118,6 +127,20 @@ async def claim_runs(executor: Executor, limit: int, lease: float) -> list[Claim
     """Take up to `limit` runs that nobody holds, for `lease` seconds."""
     rows = await fetch(executor, CLAIM_RUNS, {"limit": limit, "lease": lease})
     return [ClaimedRun(*row) for row in rows]
+
+
+#: Runs that are counted at the most, and looked at.
+MOST_COUNTED = 10_000
+COUNT_WAITING = text(f"""
+    select count(*), extract(epoch from clock_timestamp() - min(created_at) filter (where attempt = 0))
+    from (select created_at, attempt from run where lease_until <= now() and not parked limit {MOST_COUNTED}) as waiting
+""")  # noqa: S608 - a constant
+
+
+async def count_waiting(executor: Executor) -> tuple[int, float]:
+    """How many runs wait for a node, and for how many seconds the one that was asked for first and not begun yet."""
+    [(count, longest)] = await fetch(executor, COUNT_WAITING, {})
+    return count, float(longest or 0)
 
 
 EXTEND_LEASES = text("""
@@ -342,12 +365,16 @@ async def finish_reply(executor: Executor, run: ClaimedRun, end: FinishedReply) 
     return EndedRun(*rows[0]) if rows else None
 
 
+# Not of an owner who was deleted meanwhile, whom nothing is known of: a finished reply leaves one with a row.
 RECORD_SPENDING = text("""
+    with known as (
+        select id from spending where owner_id = :owner_id order by spent_at desc limit 1 for key share
+    )
     insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
-    values (:owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens)
+    select :owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens from known
 """)
 
 
 async def record_spending(executor: Executor, owner_id: str, usage: Mapping[str, int]) -> None:
-    """Note tokens that were spent outside a reply."""
+    """Note tokens that were spent outside a reply, after one that has finished."""
     await fetch(executor, RECORD_SPENDING, {"owner_id": owner_id, **usage})

@@ -48,6 +48,8 @@ class Conversation(SQLModel, table=True):
     #: Time of the newest message or change: the order of the list.
     updated_at: datetime = Field(default=None, sa_column_kwargs=_NOW)
     archived_at: datetime | None = None
+    #: Which model its replies are asked of from now on; None for the default.
+    model: str | None = Field(default=None, sa_type=Text)
     #: Where the branch ends that is shown when none is asked for.
     newest_message_id: UUID | None = None
     #: Raised by each change of it or of a message, under this row's lock.
@@ -144,6 +146,8 @@ class Run(SQLModel, table=True):
     #: How many runners have failed.
     failures: int = Field(default=0, sa_column_kwargs=_ZERO)
     cancel_requested: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    #: Which model it is asked of: its conversation's choice when it was asked for.
+    model: str | None = Field(default=None, sa_type=Text)
     created_at: datetime = Field(default=None, sa_column_kwargs=_NOW)
 
 

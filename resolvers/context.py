@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.model import OfferedModels
 from persistence.database import Database
 from resolvers.rate_limit import RateLimit
 from runs.worker import Worker
@@ -15,5 +16,6 @@ class Context:
     database: Database
     worker: Worker
     rate_limit: RateLimit
+    models: OfferedModels
     #: What a user's replies may cost in a UTC day, in tokens of every kind; None for any number.
     tokens_per_day: int | None = None

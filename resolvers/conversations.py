@@ -9,7 +9,7 @@ from persistence.pages import Page, Window
 from persistence.tables import Conversation
 from resolvers.context import Context
 from resolvers.errors import Forbidden
-from resolvers.inputs import LONGEST_SEARCH, LONGEST_TITLE, check_optional_text, check_text
+from resolvers.inputs import LONGEST_SEARCH, LONGEST_TITLE, check_model, check_optional_text, check_text
 
 
 async def load_conversations(context: Context, ids: Sequence[UUID]) -> list[Conversation | None]:
@@ -31,16 +31,18 @@ async def list_conversations(
         )
 
 
-async def create_conversation(context: Context, title: str | None) -> Conversation:
-    """A new, empty conversation. Raises `BadUserInput`."""
+async def create_conversation(context: Context, title: str | None, model: str | None) -> Conversation:
+    """A new, empty conversation, whose replies the model writes (None: the default). Raises `BadUserInput`."""
+    check_model("input.model", model, context.models)
     if title is not None:
         title = check_text("input.title", title, LONGEST_TITLE)
     async with context.database.driver() as driver:
-        return await conversations.insert_conversation(driver, context.owner_id, title)
+        return await conversations.insert_conversation(driver, context.owner_id, title, model)
 
 
 async def update_conversation(context: Context, id: UUID, changes: dict[str, Any]) -> Conversation:
-    """Rename or archive; `changes` may have `title` and `archived`. Raises `Forbidden` and `BadUserInput`."""
+    """Make `changes`, which may have `title`, `archived` and `model`. Raises `Forbidden` and `BadUserInput`."""
+    check_model("input.model", changes.get("model"), context.models)
     if changes.get("title") is not None:
         check_text("input.title", changes["title"], LONGEST_TITLE)
     async with context.database.session() as session:

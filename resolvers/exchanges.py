@@ -15,7 +15,7 @@ from persistence.statements import Executor
 from persistence.tables import Conversation, Message
 from resolvers.context import Context
 from resolvers.errors import BadUserInput, Forbidden
-from resolvers.inputs import LONGEST_KEY, LONGEST_MESSAGE, check_text
+from resolvers.inputs import LONGEST_KEY, LONGEST_MESSAGE, check_model, check_text
 from resolvers.messages import MessageState, add_live_state, load_message
 from resolvers.quota import check_quota
 from runs.worker import Store
@@ -47,25 +47,34 @@ async def send_message(
     conversation_id: UUID | None,
     parent_id: UUID | None | Newest,
     idempotency_key: str | None,
+    model: str | None = None,
 ) -> Exchange:
-    """Store a question and begin its reply, both or neither.
+    """Store a question and begin its reply, both or neither; `model` is what a new conversation chooses.
 
     Raises `Forbidden`, `BadUserInput`, `RateLimited` and `QuotaExceeded`.
     """
     check_text("input.text", text, LONGEST_MESSAGE)
     if conversation_id is None and isinstance(parent_id, UUID):
         raise BadUserInput("input.parentId", "needs the conversationId of its conversation")
+    if conversation_id is not None and model is not None:
+        raise BadUserInput("input.model", "is for a new conversation; another's is changed by updateConversation")
+    check_model("input.model", model, context.models)
     key = _key("send", idempotency_key)
     if earlier := await _find_exchange(context, key):
         return earlier
     if conversation_id is None and key is None:
-        return await _begin_conversation(context, text)
+        return await _begin_conversation(context, text, model)
     await context.rate_limit.check(context.owner_id)
     await check_quota(context)
 
     async def store(lease: float | None) -> Stored:
         async with context.database.driver_transaction() as driver:
-            stored = await _insert_exchange(driver, context.owner_id, text, conversation_id, parent_id, key, lease)
+            if conversation_id is None:
+                conversation = exchanges.conversation(context.owner_id, model)
+            else:
+                conversation = await _lock(driver, context.owner_id, conversation_id)
+            begins = conversation_id is None
+            stored = await _insert_exchange(driver, conversation, text, parent_id, key, lease, begins=begins)
             # Last: of several calls with one key, only the one that stores something counts.
             await context.rate_limit.count(context.owner_id)
         return stored
@@ -73,7 +82,7 @@ async def send_message(
     return await _begin(context, store, key)
 
 
-async def _begin_conversation(context: Context, text: str) -> Exchange:
+async def _begin_conversation(context: Context, text: str, model: str | None) -> Exchange:
     """Store a first message without a key: nothing can speak against that, so one statement does it.
 
     It is counted first: should PostgreSQL fail then, the user has one message less in this minute.
@@ -83,24 +92,22 @@ async def _begin_conversation(context: Context, text: str) -> Exchange:
 
     async def store(lease: float | None) -> Stored:
         async with context.database.driver() as driver:
-            return await _insert_exchange(driver, context.owner_id, text, None, None, None, lease)
+            conversation = exchanges.conversation(context.owner_id, model)
+            return await _insert_exchange(driver, conversation, text, None, None, lease, begins=True)
 
     return await _begin(context, store, None)
 
 
 async def _insert_exchange(
     driver: Executor,
-    owner_id: str,
+    conversation: Conversation,
     text: str,
-    conversation_id: UUID | None,
     parent_id: UUID | None | Newest,
     key: str | None,
     lease: float | None,
+    *,
+    begins: bool,
 ) -> Stored:
-    if conversation_id is None:
-        conversation = exchanges.conversation(owner_id)
-    else:
-        conversation = await _lock(driver, owner_id, conversation_id)
     if isinstance(parent_id, Newest):
         parent_id = conversation.newest_message_id
     above: list[Place] = []
@@ -113,7 +120,6 @@ async def _insert_exchange(
             raise BadUserInput("input.parentId", "must be a reply: a question follows a reply, or nothing")
     question = exchanges.question(conversation, branches.place_below(above, new_id()), parent_id, text)
     reply = exchanges.reply(conversation, branches.place_below(_places(question, above), new_id()), question.id, key)
-    begins = conversation_id is None
     run = await exchanges.insert_exchange(
         driver, conversation, question, reply, after_id=parent_id, begins=begins, lease=lease
     )

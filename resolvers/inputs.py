@@ -1,5 +1,6 @@
 """Checks of what users give, each naming the argument it refuses."""
 
+from agent.model import OfferedModels
 from resolvers.errors import BadUserInput
 
 #: What the Int of GraphQL can hold.
@@ -30,3 +31,10 @@ def check_optional_text(argument: str, value: str | None, longest: int) -> str |
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise BadUserInput(argument, "must not contain NUL or half of a surrogate pair")
     return value
+
+
+def check_model(argument: str, name: str | None, models: OfferedModels) -> str | None:
+    """The name, where such a model is offered; None is the default."""
+    if name is not None and name not in models.names:
+        raise BadUserInput(argument, f"must be one of {', '.join(models.names)}")
+    return name

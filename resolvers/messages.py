@@ -1,7 +1,7 @@
 """What a user may do with messages: read, stop, rate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from uuid import UUID
 
@@ -92,9 +92,19 @@ async def load_versions(context: Context, keys: Sequence[tuple[UUID, str]]) -> l
 async def load_branches(
     context: Context, asked: Sequence[tuple[Branch, Window]]
 ) -> list[Page[MessageState] | Forbidden]:
-    """A page of each branch, oldest first; `Forbidden` in the place of a leaf outside its conversation."""
-    leaves = {branch.leaf_id for branch, _ in asked if branch.leaf_id}
+    """A page of each branch, oldest first; `Forbidden` in the place of a message outside its conversation."""
+    through = {branch.through_id for branch, _ in asked if branch.through_id}
     async with context.database.driver() as driver:
+        if through:
+            ends = await branches.find_newest_leaves(driver, context.owner_id, through)
+            # Of a message that is not theirs there is no end: it stands for itself, and is refused below.
+            asked = [
+                (replace(one, leaf_id=ends.get(one.through_id, one.through_id)), window)
+                if one.through_id
+                else (one, window)
+                for one, window in asked
+            ]
+        leaves = {branch.leaf_id for branch, _ in asked if branch.leaf_id}
         rows = await messages.find_owned_messages(driver, context.owner_id, leaves) if leaves else ()
         pages = await branches.fetch_branches(driver, context.owner_id, asked)
     homes = {row.id: row.conversation_id for row in rows}

@@ -165,6 +165,10 @@ class MemoryLiveReplies:
     def on_signal(self, listener: Callable[[Signal, UUID], None]) -> None:
         """There are no other nodes."""
 
+    @property
+    def count(self) -> int:
+        return len(self._logs)
+
     async def start(self) -> None:
         """Nothing to connect to."""
 

@@ -22,9 +22,9 @@ from agent.loop import (
     TextAdded,
     think,
 )
-from agent.model import Model, ModelError, Usage
+from agent.model import Model, ModelError, OfferedModels, Usage
 from agent.parts import join_text, parts_from_json, parts_to_json
-from agent.prompt import system_prompt
+from agent.prompt import SYSTEM_PROMPT, system_prompt
 from agent.title import write_title
 from agent.tools import Tool
 from persistence import branches, conversations, messages, runs, tables
@@ -35,6 +35,7 @@ from persistence.runs import ClaimedRun, FinishedReply
 from persistence.statements import Executor
 from runs.live import LiveReplies
 from runs.log import LogReader, begin_reasoning, begin_text, finish_call, park_call, start_call, write_log
+from runs.observer import ObservedModel, RunObserver, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ Outcome: TypeAlias = ModelError | Literal["STOPPED", "COMPLETE"]
 SAVE_INTERVAL = 1.0
 #: Seconds that naming a conversation may take.
 TITLE_TIMEOUT = 30.0
+NOBODY = RunObserver()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ class Agent:
     """What every turn thinks with."""
 
     model: Model
-    #: Names conversations; None leaves them unnamed.
-    title_model: Model | None
+    #: Which models write replies.
+    models: OfferedModels
+    #: Which one names conversations; None leaves them unnamed.
+    title_model: str | None
     #: The tools that an owner's replies may use.
     toolbox: Callable[[str], Sequence[Tool]]
     #: How many messages of the branch the model is shown.
@@ -63,6 +67,8 @@ class Agent:
     max_steps: int
     #: How many nodes may die of a reply before it is given up.
     max_attempts: int
+    #: What the model is told before the conversation.
+    prompt: str = SYSTEM_PROMPT
 
 
 class LostRun(Exception):
@@ -80,6 +86,7 @@ class Turn:
         "_live",
         "_parked",
         "_part",
+        "_record",
         "_restarts",
         "_thinking",
         "afterwork",
@@ -87,8 +94,16 @@ class Turn:
         "run",
     )
 
-    def __init__(self, run: ClaimedRun, database: Database, live: LiveReplies, agent: Agent) -> None:
+    def __init__(
+        self,
+        run: ClaimedRun,
+        database: Database,
+        live: LiveReplies,
+        agent: Agent,
+        observer: RunObserver = NOBODY,
+    ) -> None:
         self.run = run
+        self._record = RunRecord(run, observer)
         self._database = database
         self._live = live
         self._agent = agent
@@ -125,6 +140,7 @@ class Turn:
 
     async def write(self) -> None:
         """Do it all. Returns when the reply is saved, parked, handed over or lost; raises nothing of its own."""
+        self._record.observer.run_began(self.run)
         try:
             history = await self._begin()
             outcome = await self._think(history)
@@ -136,12 +152,15 @@ class Turn:
                 await self._finish(history, outcome)
         except LostRun:
             logger.warning("run %s, attempt %d: lost", self.run.message_id, self.run.attempt)
+            self._record.outcome = "LOST"
             self._live.drop(self.run.message_id, self.run.attempt)
             await self._record_deleted()
         except Exception:
             # The lease runs out, and another attempt begins.
             logger.exception("run %s, attempt %d: broke off", self.run.message_id, self.run.attempt)
             self._live.drop(self.run.message_id, self.run.attempt)
+        finally:
+            self._record.end()
 
     async def _begin(self) -> list[PastMessage]:
         """Load the branch and show readers what earlier attempts saved; gives the messages before the reply."""
@@ -162,6 +181,7 @@ class Turn:
             reply.cache_read_tokens or 0,
             reply.cache_write_tokens or 0,
         )
+        self._record.is_fresh = not self._draft.parts
         log = write_log(self._draft.parts)
         self._part = len(self._draft.parts) - 1
         if self.run.attempt > 1:
@@ -230,6 +250,8 @@ class Turn:
         if ended is None:
             raise LostRun
         self.frees_others = ended.followed
+        self._record.outcome = "FAILED" if isinstance(outcome, ModelError) else outcome
+        self._record.code = end.error_code
         self._live.end(self.run.message_id, self.run.attempt)
         self._live.notify(self.run.conversation_id)
         if ended.untitled and end.status == "COMPLETE" and history:
@@ -248,6 +270,7 @@ class Turn:
         )
         if not saved:
             raise LostRun
+        self._record.outcome = "AWAITING_APPROVAL"
         # Only now: whoever is told may answer at once.
         for parked in self._parked:
             self._append(park_call(parked.part, parked.call))
@@ -256,6 +279,7 @@ class Turn:
 
     async def _hand_over(self) -> None:
         await self._save(lambda driver: runs.release_run(driver, self.run))
+        self._record.outcome = "HANDED_OVER"
         self._live.drop(self.run.message_id, self.run.attempt)
 
     async def _follow_agent(self, history: list[PastMessage]) -> None:
@@ -264,13 +288,15 @@ class Turn:
         # They may be long, and the model has them in its own words now; but a title is made of the question.
         del history[:-1]
         events = think(
-            agent.model,
-            partial(agent.toolbox, self.run.owner_id),
-            system_prompt(datetime.now(UTC).date()),
+            ObservedModel(agent.model, self._record),
+            agent.models.choose(self.run.model),
+            agent.toolbox(self.run.owner_id),
+            system_prompt(datetime.now(UTC).date(), agent.prompt),
             messages,
             self._draft,
             self._tell,
             max_steps=agent.max_steps,
+            run_tool=self._record.call_tool,
         )
         async with aclosing(events):
             async for event in events:
@@ -283,7 +309,7 @@ class Turn:
         """Show readers what the agent did."""
         match event:
             case TextAdded(part, text):
-                data = text.encode() if part == self._part else begin_text() + text.encode()
+                data = text.encode() if part == self._part else self._begin_text() + text.encode()
             case ReasoningAdded(part, text):
                 data = text.encode() if part == self._part else begin_reasoning() + text.encode()
             case PartAdded(part):
@@ -300,6 +326,10 @@ class Turn:
                 return
         self._part = part
         self._append(data)
+
+    def _begin_text(self) -> bytes:
+        self._record.note_text()
+        return begin_text()
 
     def _append(self, data: bytes) -> None:
         self._live.append(self.run.message_id, self.run.attempt, data)
@@ -325,13 +355,14 @@ class Turn:
             raise LostRun
 
     async def _name_conversation(self, question: PastMessage, answer: str) -> None:
-        model = self._agent.title_model
-        if model is None:
+        name = self._agent.title_model
+        if name is None:
             return
         usage = Usage()
+        model = ObservedModel(self._agent.model, self._record)
         try:
             async with asyncio.timeout(TITLE_TIMEOUT):
-                title = await write_title(model, join_text(question.parts), answer, usage)
+                title = await write_title(model, name, join_text(question.parts), answer, usage)
             async with self._database.session() as session:
                 if title is not None:
                     await conversations.name_conversation(session, self.run.conversation_id, title)

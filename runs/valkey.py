@@ -109,7 +109,13 @@ class ValkeyLiveReplies:
         self._to_fetch = asyncio.Event()
         self._listener: Callable[[Signal, UUID], None] = lambda signal, id: None
         self._tasks: list[asyncio.Task[None]] = []
-        self._reachable = True
+        self.is_reachable = True
+        #: Hints of nodes that have come, its own too.
+        self.hints = 0
+
+    @property
+    def count(self) -> int:
+        return self._memory.count
 
     async def start(self) -> None:
         self._tasks = [asyncio.create_task(self._repeat(work)) for work in (self._write, self._fetch, self._listen)]
@@ -167,7 +173,7 @@ class ValkeyLiveReplies:
         slice = await self._memory.read(message_id, attempt, offset)
         if message_id in self._written:
             return slice
-        if slice is None and self._reachable:
+        if slice is None and self.is_reachable:
             # The first look of a reader: later ones find it in memory.
             try:
                 async with asyncio.timeout(FIRST_LOOK):
@@ -214,11 +220,11 @@ class ValkeyLiveReplies:
                 await asyncio.sleep(RETRY)
 
     def _note(self, *, reachable: bool, reason: Exception | None = None) -> None:
-        if reachable and not self._reachable:
+        if reachable and not self.is_reachable:
             logger.info("Valkey is back")
-        elif not reachable and self._reachable:
+        elif not reachable and self.is_reachable:
             logger.warning("Valkey cannot be reached, replies go on without it: %s", reason)
-        self._reachable = reachable
+        self.is_reachable = reachable
 
     async def _write(self) -> None:
         await self._to_write.wait()
@@ -351,6 +357,7 @@ class ValkeyLiveReplies:
                 self._hear(message["data"])
 
     def _hear(self, hint: bytes) -> None:
+        self.hints += 1
         letter = hint[:1]
         ids = [UUID(bytes=hint[start : start + 16]) for start in range(1, len(hint), 16)]
         if letter == _GREW:

@@ -46,7 +46,8 @@ class Worker:
         self.live = live
         self._database = database
         self._start_turn = start_turn
-        self._capacity = capacity
+        #: How many it writes at the same time.
+        self.capacity = capacity
         self._lease = lease
         self._grace = grace
         self._turns: dict[UUID, Turn] = {}
@@ -72,10 +73,15 @@ class Worker:
         running = bool(self._loops) and not any(loop.done() for loop in self._loops)
         return running and self._reachable and not self._draining
 
+    @property
+    def under_way(self) -> int:
+        """Replies that it writes now."""
+        return len(self._tasks)
+
     def wake(self) -> None:
         """Hint that there may be a run to take, here or, where there is no room, on another node."""
         self._hint.set()
-        if self._draining or len(self._tasks) >= self._capacity:
+        if self._draining or len(self._tasks) >= self.capacity:
             self.live.signal("wake", NO_MESSAGE)
 
     async def start_run(self, store: Store[Result]) -> Result:
@@ -104,7 +110,7 @@ class Worker:
         return result
 
     def _free_places(self) -> int:
-        return self._capacity - len(self._tasks) - len(self._starting) - self._asked_for
+        return self.capacity - len(self._tasks) - len(self._starting) - self._asked_for
 
     def find_run(self, message_id: UUID) -> ClaimedRun | None:
         """The run of a reply that is written here."""

@@ -7,6 +7,7 @@ from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import strawberry
+from graphql import OperationDefinitionNode
 from strawberry.dataloader import DataLoader
 
 from persistence.branches import Branch
@@ -65,6 +66,8 @@ class RequestContext:
         self.connection_params: dict[str, object] | None = None
         self._caller: Context | None = None
         self._loaders: Loaders | None = None
+        #: What the document asks for; None before it is known, and where it asks for nothing that there is.
+        self.operation: OperationDefinitionNode | None = None
         #: What sends text deltas of a message to the client of this operation; None if there is no such way.
         self.find_delivery: FindDelivery = lambda cursors: None
         #: Sees to work that may take as long as a reply: by HTTP it ends when its client leaves.

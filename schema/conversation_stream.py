@@ -4,6 +4,7 @@ from uuid import UUID
 
 import strawberry
 
+from resolvers.context import Context
 from resolvers.conversation_streams import ConversationEvent, ConversationGone, ConversationNews, MessageNews
 from schema.conversation import Conversation
 from schema.message import Message
@@ -38,7 +39,7 @@ class ConversationDeleted(ConversationStreamEvent):
 EVENTS = (MessageAdded, MessageChanged, ConversationChanged, ConversationDeleted)
 
 
-def convert_event(id: UUID, event: ConversationEvent) -> ConversationStreamEvent:
+def convert_event(caller: Context, id: UUID, event: ConversationEvent) -> ConversationStreamEvent:
     """An event of a conversation, as the contract has it."""
     cursor = revision_cursor(id, event.revision)
     match event:
@@ -46,6 +47,6 @@ def convert_event(id: UUID, event: ConversationEvent) -> ConversationStreamEvent
             change = MessageAdded if kind == "added" else MessageChanged
             return change(cursor=cursor, message=Message.of(state))
         case ConversationNews(_, conversation):
-            return ConversationChanged(cursor=cursor, conversation=Conversation.from_row(conversation))
+            return ConversationChanged(cursor=cursor, conversation=Conversation.from_row(caller, conversation))
         case ConversationGone():
             return ConversationDeleted(cursor=cursor, conversation_id=strawberry.ID(str(id)))

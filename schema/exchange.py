@@ -2,6 +2,7 @@
 
 import strawberry
 
+from resolvers.context import Context
 from resolvers.exchanges import Exchange
 from resolvers.messages import finish_message
 from schema.context import Info
@@ -25,6 +26,10 @@ class SendMessageInput:
         description="Up to 200 characters. A second call with the same key gives the first call's answer and "
         "stores nothing.",
     )
+    model: str | None = strawberry.field(
+        default=None,
+        description="One of Query.models, for a new conversation only: another's is changed by updateConversation.",
+    )
 
 
 async def _finish(info: Info, reply: Message) -> Message:
@@ -44,9 +49,9 @@ class SendMessagePayload:
         return await _finish(info, self.reply)
 
     @classmethod
-    def of(cls, exchange: Exchange) -> "SendMessagePayload":
+    def of(cls, caller: Context, exchange: Exchange) -> "SendMessagePayload":
         return cls(
-            conversation=Conversation.from_row(exchange.conversation),
+            conversation=Conversation.from_row(caller, exchange.conversation),
             message=Message.of(exchange.question),
             reply=Message.of(exchange.reply),
         )
@@ -68,8 +73,8 @@ class RegenerateMessagePayload:
         return await _finish(info, self.reply)
 
     @classmethod
-    def of(cls, exchange: Exchange) -> "RegenerateMessagePayload":
-        return cls(conversation=Conversation.from_row(exchange.conversation), reply=Message.of(exchange.reply))
+    def of(cls, caller: Context, exchange: Exchange) -> "RegenerateMessagePayload":
+        return cls(conversation=Conversation.from_row(caller, exchange.conversation), reply=Message.of(exchange.reply))
 
 
 @strawberry.input

@@ -66,8 +66,9 @@ class Mutation:
             conversation_id=conversation_id,
             parent_id=parent_id,
             idempotency_key=input.idempotency_key,
+            model=input.model,
         )
-        return SendMessagePayload.of(exchange)
+        return SendMessagePayload.of(info.context.caller, exchange)
 
     @strawberry.mutation(description="A new reply beside an earlier one: same parent, a new branch.")
     async def regenerate_message(self, info: Info, input: RegenerateMessageInput) -> RegenerateMessagePayload:
@@ -76,7 +77,7 @@ class Mutation:
             parse_id("input.messageId", input.message_id),
             idempotency_key=input.idempotency_key,
         )
-        return RegenerateMessagePayload.of(exchange)
+        return RegenerateMessagePayload.of(info.context.caller, exchange)
 
     @strawberry.mutation(description="Ends a running reply and keeps its text. On a finished reply it changes nothing.")
     async def stop_message(self, info: Info, input: StopMessageInput) -> StopMessagePayload:
@@ -103,15 +104,15 @@ class Mutation:
 
     @strawberry.mutation
     async def create_conversation(self, info: Info, input: CreateConversationInput) -> CreateConversationPayload:
-        row = await conversations.create_conversation(info.context.caller, input.title)
-        return CreateConversationPayload(conversation=Conversation.from_row(row))
+        row = await conversations.create_conversation(info.context.caller, input.title, input.model)
+        return CreateConversationPayload(conversation=Conversation.from_row(info.context.caller, row))
 
     @strawberry.mutation
     async def update_conversation(self, info: Info, input: UpdateConversationInput) -> UpdateConversationPayload:
         id = parse_id("input.id", input.id)
-        changes = _given(title=input.title, archived=input.archived)
+        changes = _given(title=input.title, archived=input.archived, model=input.model)
         row = await conversations.update_conversation(info.context.caller, id, changes)
-        return UpdateConversationPayload(conversation=Conversation.from_row(row))
+        return UpdateConversationPayload(conversation=Conversation.from_row(info.context.caller, row))
 
     @strawberry.mutation(description="Deletes it with all its messages, and ends its open streams.")
     async def delete_conversation(self, info: Info, input: DeleteConversationInput) -> DeleteConversationPayload:

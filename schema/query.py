@@ -1,5 +1,7 @@
 """What can be read."""
 
+from functools import partial
+
 import strawberry
 
 from resolvers.conversations import list_conversations
@@ -8,6 +10,7 @@ from resolvers.tasks import list_tasks
 from schema.context import Info
 from schema.conversation import Conversation, load_conversation
 from schema.message import Message, load_message
+from schema.model import Model, list_models
 from schema.node import Node
 from schema.paging import Connection, connect, read_window
 from schema.scalars import (
@@ -28,12 +31,16 @@ class Query:
     def viewer(self, info: Info) -> Viewer:
         return Viewer(id=strawberry.ID(info.context.caller.owner_id))
 
+    @strawberry.field(description="What may be chosen as Conversation.model; the default first.")
+    def models(self, info: Info) -> list[Model]:
+        return list_models(info.context.caller.models)
+
     @strawberry.field
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:
         key = parse_id("id", id)
         loaders = info.context.loaders
         if conversation := await loaders.conversations.load(key):
-            return Conversation.from_row(conversation)
+            return Conversation.from_row(info.context.caller, conversation)
         if message := await loaders.messages.load(key):
             return Message.of(message)
         if task := await loaders.tasks.load(key):
@@ -57,7 +64,7 @@ class Query:
     ) -> Connection[Conversation]:
         window = read_window(first, after, last, before, read_conversation_cursor)
         page = await list_conversations(info.context.caller, window, archived=archived, search=search)
-        return connect(page, conversation_cursor, Conversation.from_row)
+        return connect(page, conversation_cursor, partial(Conversation.from_row, info.context.caller))
 
     @strawberry.field
     async def message(self, info: Info, id: strawberry.ID) -> Message | None:

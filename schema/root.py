@@ -26,6 +26,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from schema import conversation_stream, message_stream
+from schema.context import RequestContext
 from schema.documents import MOST_ERRORS, DocumentCache
 from schema.errors import code_errors
 from schema.executor import FastExecutor
@@ -98,6 +99,8 @@ class LoquentSchema(strawberry.Schema):
             operation = prepared.find_operation(name)
             if operation is None:
                 raise CannotGetOperationTypeError(name)
+            if isinstance(context, RequestContext):
+                context.operation = operation
             if (type := OperationType(operation.operation.value)) not in allowed:
                 raise InvalidOperationTypeError(type)
         if errors := self.documents.check(prepared, name, variables):

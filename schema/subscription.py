@@ -47,4 +47,4 @@ messages added, messages that changed status, the conversation itself. Tokens co
         revision = None if after is None else read_revision_cursor(id, after)
         async with aclosing(follow_conversation(info.context.caller, id, revision)) as stream:
             async for event in stream:
-                yield convert_event(id, event)
+                yield convert_event(info.context.caller, id, event)

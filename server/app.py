@@ -12,6 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from agent.deferred_model import ConnectedModel, DeferredModel
+from agent.mcp_servers import McpServers
+from agent.model import OfferedModels
+from agent.prompt import SYSTEM_PROMPT
 from persistence.database import Database, is_unreachable
 from persistence.runs import ClaimedRun
 from resolvers.context import Context
@@ -28,8 +31,9 @@ from server.auth import Verifier, create_verifier
 from server.graphql_http import GraphQLEndpoint
 from server.graphql_response import refuse
 from server.headers import DEFAULTS, DefaultHeaders
-from server.observability import metrics_endpoint
-from server.pages import graphiql_page, page_routes
+from server.node_figures import Node, SharedLive
+from server.observability import Observability
+from server.pages import PAGE_DOCUMENTS, graphiql_page, page_routes
 from server.settings import InvalidSettings, Settings, require_for_production
 from server.sockets import SocketLimits
 from server.trusted_documents import InvalidManifest, TrustedDocuments, load_manifest
@@ -43,6 +47,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     require_for_production(settings)
     assert settings.database_url and settings.anthropic_api_key
 
+    observability = Observability(settings)
     documents = TrustedDocuments(_load_trusted_documents(settings))
     database = Database(settings.database_url, pool_size=settings.database_pool)
     live, rate_limit = _share(settings)
@@ -56,22 +61,25 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     )
 
     def caller(owner_id: str) -> Context:
-        return Context(owner_id, database, worker, rate_limit, settings.tokens_per_day)
+        return Context(owner_id, database, worker, rate_limit, models, settings.tokens_per_day)
 
-    model = DeferredModel(lambda: _connect_model(settings, settings.model))
-    title_model = DeferredModel(lambda: _connect_model(settings, settings.title_model)) if settings.titles else None
-    models = [model, title_model] if title_model else [model]
+    models = OfferedModels(tuple(dict.fromkeys((settings.model, *settings.models))))
+    fields = Toolbox(schema, lambda owner_id: RequestContext(caller(owner_id)))
+    mcp_servers = McpServers(settings.mcp_servers)
+    model = DeferredModel(lambda: _connect_model(settings))
     agent = Agent(
         model=model,
-        title_model=title_model,
-        toolbox=Toolbox(schema, lambda owner_id: RequestContext(caller(owner_id))).tools_of,
+        models=models,
+        title_model=settings.title_model if settings.titles else None,
+        toolbox=lambda owner_id: [*fields.tools_of(owner_id), *mcp_servers.tools],
         history_messages=settings.history_messages,
         max_steps=settings.max_steps,
         max_attempts=settings.max_attempts,
+        prompt=settings.system_prompt or SYSTEM_PROMPT,
     )
 
     def start_turn(run: ClaimedRun) -> Turn:
-        return Turn(run, database, live, agent)
+        return Turn(run, database, live, agent, observability)
 
     worker = Worker(
         database,
@@ -83,20 +91,22 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     )
 
     async def wait_until_loaded() -> None:
-        for each in models:
-            await each.wait()
+        await model.wait()
 
     async def start_worker() -> None:
         # Not before: a run that is claimed by a node without a model could only fail.
         await wait_until_loaded()
+        # A reply that goes on here may wait for a tool of theirs.
+        await mcp_servers.wait_for_first_try()
         worker.start()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await observability.start()
         await live.start()
         verifier.start()
-        for each in models:
-            each.start()
+        model.start()
+        mcp_servers.start()
         starting = asyncio.create_task(start_worker())
         try:
             yield
@@ -107,15 +117,17 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
             await live.close()
             await rate_limit.close()
             await verifier.close()
-            for each in models:
-                await each.close()
+            await mcp_servers.close()
+            await model.close()
             await database.close()
+            await observability.close()
 
     endpoint = GraphQLEndpoint(
         schema,
         verifier,
         caller,
         documents,
+        observability,
         page=None if development_token is None else lambda: graphiql_page(development_token),
         origins=settings.cors_origins,
         body_limit=settings.body_bytes,
@@ -125,12 +137,22 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
             operations_per_second=settings.operations_per_second,
         ),
     )
+    metrics_page = observability.watch(
+        Node(
+            database,
+            worker,
+            live,
+            subscriptions=lambda: schema.open_subscriptions,
+            sockets=lambda: endpoint.sockets.total,
+            valkey=live if isinstance(live, SharedLive) else None,
+        )
+    )
     routes: list[BaseRoute] = [
         Route("/graphql", endpoint),
         WebSocketRoute("/graphql", endpoint),
         Route("/healthz", _alive),
         Route("/readyz", _readiness(database, worker, verifier, model)),
-        Route("/metrics", metrics_endpoint(schema)),
+        Route("/metrics", metrics_page.respond),
         *page_routes(development_token),
     ]
     app = Starlette(
@@ -148,7 +170,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
     return app
 
 
-def _connect_model(settings: Settings, name: str) -> ConnectedModel:
+def _connect_model(settings: Settings) -> ConnectedModel:
     # Here, since the SDK takes longer to load than all the rest: it does while others are served.
     from agent.anthropic_model import AnthropicModel
 
@@ -156,7 +178,6 @@ def _connect_model(settings: Settings, name: str) -> ConnectedModel:
     return AnthropicModel(
         api_key=settings.anthropic_api_key.get_secret_value(),
         base_url=settings.anthropic_base_url,
-        name=name,
         max_output_tokens=settings.max_output_tokens,
     )
 
@@ -179,7 +200,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-Id", "traceparent", "tracestate"],
+            expose_headers=["X-Request-Id"],
             max_age=7200,
         )
         middleware.append(cors)
@@ -198,11 +220,11 @@ def _document_limits(settings: Settings) -> DocumentLimits:
 
 
 def _load_trusted_documents(settings: Settings) -> dict[str, str] | None:
-    """The documents by id, where only those may run. Raises `InvalidSettings`."""
+    """The documents by id, where only those may run, the own pages' among them. Raises `InvalidSettings`."""
     if settings.trusted_documents is None:
         return None
     try:
-        return load_manifest(settings.trusted_documents)
+        return load_manifest(PAGE_DOCUMENTS) | load_manifest(settings.trusted_documents)
     except InvalidManifest as error:
         raise InvalidSettings(f"LOQUENT_TRUSTED_DOCUMENTS: the file {error}") from None
 

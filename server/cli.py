@@ -1,20 +1,22 @@
-"""The commands of the process: serve, dev, migrate, token, schema."""
+"""The commands of the process: serve, dev, rehearse, check, migrate, export-owner, delete-owner, token, schema."""
 
 import argparse
 import asyncio
 import gc
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from server.settings import InvalidSettings, Settings, load_settings
 
+Result = TypeVar("Result")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status."""
-    parser = _parser()
+    parser = create_parser()
     chosen = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
@@ -24,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def create_parser() -> argparse.ArgumentParser:
+    """The commands with their arguments; `command` of what it reads runs the one that was chosen."""
     parser = argparse.ArgumentParser(prog="loquent", description="A GraphQL server for chat with an AI agent.")
     commands = parser.add_subparsers(title="commands", required=True)
 
@@ -35,8 +38,24 @@ def _parser() -> argparse.ArgumentParser:
     develop = commands.add_parser("dev", help="serve on this machine with everything embedded")
     develop.set_defaults(command=_develop)
 
+    rehearse = commands.add_parser("rehearse", help="serve the offline model, for servers without a key")
+    rehearse.set_defaults(command=_rehearse)
+
+    check = commands.add_parser("check", help="say whether `serve` has the settings that it needs")
+    check.set_defaults(command=_check)
+
     migrate = commands.add_parser("migrate", help="bring the database to the newest version")
     migrate.set_defaults(command=_migrate)
+
+    export = commands.add_parser("export-owner", help="write all that is stored about a user, as lines of JSON")
+    export.add_argument("--owner", required=True, type=_name, metavar="ID", help="whose: the `sub` of their tokens")
+    export.add_argument("--output", default="-", type=_name, metavar="FILE", help="a new file (default: stdout)")
+    export.set_defaults(command=_export_owner)
+
+    delete = commands.add_parser("delete-owner", help="delete all that is stored about a user, for good")
+    delete.add_argument("--owner", required=True, type=_name, metavar="ID", help="whose: the `sub` of their tokens")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.set_defaults(command=_delete_owner)
 
     token = commands.add_parser("token", help="print a bearer token, signed with LOQUENT_JWT_SECRET")
     token.add_argument("--sub", required=True, metavar="NAME", help="whom it speaks for")
@@ -46,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the GraphQL schema")
     schema.set_defaults(command=_schema)
     return parser
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -74,9 +99,10 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 def _serve_alone(settings: Settings) -> int:
     from server.app import create_app
-    from server.serving import configure_logging, run, run_server
+    from server.logs import configure_logging
+    from server.serving import run, run_server
 
-    configure_logging()
+    configure_logging(settings)
     return run(run_server(create_app(settings), settings))
 
 
@@ -105,23 +131,94 @@ def _give_up(error: Exception) -> int:
     return 1
 
 
+def _rehearse(_: argparse.Namespace) -> int:
+    from server.rehearsal import rehearse
+
+    try:
+        return rehearse(load_settings())
+    except OSError as error:
+        return _give_up(error)
+
+
+def _check(_: argparse.Namespace) -> int:
+    from server.settings import require_for_production
+
+    require_for_production(load_settings())
+    print("The settings are right.")
+    return 0
+
+
 def _migrate(_: argparse.Namespace) -> int:
     from persistence.database import Database
+    from persistence.migrate import TablesBusy
+    from server.logs import configure_logging
+
+    async def migrate(settings: Settings) -> bool:
+        assert settings.database_url
+        database = Database(settings.database_url)
+        try:
+            await database.migrate()
+        finally:
+            await database.close()
+        return True
+
+    configure_logging(load_settings())
+    if _work(migrate, TablesBusy) is None:
+        return 1
+    print("The database is at the newest version.")
+    return 0
+
+
+def _export_owner(chosen: argparse.Namespace) -> int:
+    from server.owners import NotDone, describe, export_owner, open_export
+
+    async def export(settings: Settings) -> dict[str, int]:
+        with open_export(chosen.output) as file:
+            return await export_owner(settings, chosen.owner, file)
+
+    counts = _work(export, NotDone)
+    if counts is None:
+        return 1
+    print(f"Exported of {chosen.owner!r}: {describe(counts)}.", file=sys.stderr)
+    return 0
+
+
+def _delete_owner(chosen: argparse.Namespace) -> int:
+    from server.owners import NotDone, delete_owner, describe
+
+    def confirm(counts: Mapping[str, int]) -> bool:
+        if chosen.yes:
+            return True
+        print(f"This deletes for good what is stored about {chosen.owner!r}: {describe(counts)}.")
+        try:
+            return bool(input("Type the owner's id to go on: ") == chosen.owner)
+        except EOFError:
+            return False
+
+    counts = _work(lambda settings: delete_owner(settings, chosen.owner, confirm=confirm), NotDone)
+    if counts is None:
+        return 1
+    print(f"Deleted of {chosen.owner!r}: {describe(counts)}.")
+    return 0
+
+
+def _work(work: Callable[[Settings], Awaitable[Result]], refusal: type[Exception]) -> Result | None:
+    """Do what the database alone is needed for; None where that failed, once it is said why."""
+    from asyncpg import PostgresError
+    from sqlalchemy.exc import DBAPIError
 
     settings = load_settings()
     if settings.database_url is None:
         raise InvalidSettings("LOQUENT_DATABASE_URL is missing: where PostgreSQL is")
 
-    async def migrate(url: str) -> None:
-        database = Database(url)
-        try:
-            await database.migrate()
-        finally:
-            await database.close()
+    async def run() -> Result:
+        return await work(settings)
 
-    asyncio.run(migrate(settings.database_url))
-    print("The database is at the newest version.")
-    return 0
+    try:
+        return asyncio.run(run())
+    except (refusal, OSError, PostgresError, DBAPIError) as error:
+        print(f"loquent: {getattr(error, 'orig', None) or error}", file=sys.stderr)
+        return None
 
 
 def _token(chosen: argparse.Namespace) -> int:

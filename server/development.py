@@ -8,12 +8,13 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from agent.messages_wire import serve_model
-from agent.rehearsal import improvise
+from agent.rehearsal import REHEARSALS, improvise
 from persistence.database import Database
 from persistence.embedded import run_postgres
 from server.app import create_app
 from server.auth import issue_token
-from server.serving import configure_logging, run, run_server
+from server.logs import configure_logging
+from server.serving import run, run_server
 from server.settings import Settings
 
 TOKEN_LIFETIME = 30 * 86400.0
@@ -25,7 +26,7 @@ def develop(settings: Settings) -> int:
 
     Raises `AddressTaken`, `AlreadyRunning` and `PostgresStartError`.
     """
-    configure_logging()
+    configure_logging(settings, development=True)
     if settings.database_url:
         return run(_develop(settings, settings.database_url))
     with run_postgres(settings.data_dir.absolute()) as url:
@@ -53,8 +54,9 @@ async def _develop(settings: Settings, database_url: str) -> int:
                 "anthropic_api_key": SecretStr("rehearsal"),
                 "anthropic_base_url": rehearsal.base_url,
                 # What wrote a message is shown beside it.
-                "model": "rehearsal",
-                "title_model": "rehearsal",
+                "model": REHEARSALS[0],
+                "models": REHEARSALS,
+                "title_model": REHEARSALS[0],
             }
             model = "the rehearsal model, offline (set ANTHROPIC_API_KEY for a real one)"
         settings = settings.model_copy(update=overrides)

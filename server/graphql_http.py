@@ -28,13 +28,23 @@ from schema.root import LoquentSchema
 from server.accept import Form, prefers_page, rank_forms
 from server.auth import Identity, InvalidToken, Verifier
 from server.graphql_request import GraphQLRequest, UnreadableRequest, read_request
-from server.graphql_response import encode_json, format_error, format_result, refuse, write_result
+from server.graphql_response import (
+    RefusalResponse,
+    encode_json,
+    format_error,
+    format_result,
+    refuse,
+    write_result,
+)
 from server.graphql_ws import TransportWSHandler, WebSocketContext, find_authorization
+from server.operations import Operation, OperationObserver, request_id
 from server.sockets import OpenSockets, SocketLimits, WebSocketAdapter
 from server.streaming import EventFraming, Framing, MultipartFraming, StreamResponse, until_disconnect
 from server.trusted_documents import TrustedDocuments
 
 _FRAMINGS: Mapping[Form, Framing] = {Form.EVENTS: EventFraming(), Form.MULTIPART: MultipartFraming()}
+#: As logs and figures name them.
+_TRANSPORTS: Mapping[Form, str] = {Form.EVENTS: "events", Form.MULTIPART: "multipart"}
 _EXPIRY = encode_json([format_error("UNAUTHENTICATED", "The token has ended.")])
 
 #: Seconds after which one who has too many streams open may try again.
@@ -57,6 +67,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         verifier: Verifier,
         caller: Callable[[str], Context],
         documents: TrustedDocuments,
+        observer: OperationObserver,
         *,
         page: Callable[[], Response] | None,
         origins: Sequence[str],
@@ -74,6 +85,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         self._verifier = verifier
         self._caller = caller
         self._documents = documents
+        self.observer = observer
         self._page = page
         self._body_limit = body_limit
         self.socket_limits = socket_limits
@@ -93,23 +105,42 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
             await super().__call__(scope, receive, send)
             return
         request = Request(scope, receive)
-        response = await self._respond(request, rank_forms(request.headers.get("accept")))
+        if self._page is not None and self._is_for_page(request):
+            response = self._page()
+        else:
+            response = await self._observe(request)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request, forms: Sequence[Form]) -> Response:
+    async def _observe(self, request: Request) -> Response:
+        """Respond, and tell of the operation once it has ended: that of a stream does so later."""
+        id = request_id(request.headers.get("x-request-id"))
+        operation = self.observer.begin_operation("http", id, request.headers)
+        response: Response | None = None
+        try:
+            response = await self._respond(request, rank_forms(request.headers.get("accept")), operation)
+            if isinstance(response, RefusalResponse):
+                operation.refuse(response.code)
+        except Exception:
+            operation.refuse("INTERNAL_SERVER_ERROR")
+            raise
+        finally:
+            if not isinstance(response, StreamResponse):
+                self.observer.end_operation(operation)
+        response.raw_headers.append((b"x-request-id", id.encode()))
+        return response
+
+    async def _respond(self, request: Request, forms: Sequence[Form], operation: Operation) -> Response:
         form = next((form for form in forms if not form.is_stream), Form.ANY_JSON)
         try:
             if request.method not in ("GET", "POST"):
                 return refuse(405, "BAD_USER_INPUT", "Use GET or POST.", form=form, headers={"Allow": "GET, POST"})
-            if self._page is not None and self._is_for_page(request):
-                return self._page()
             identity = await self._verifier.verify(request.headers.get("authorization"))
             if not forms:
                 message = "Accept one of application/graphql-response+json, application/json and text/event-stream."
                 return refuse(406, "BAD_USER_INPUT", message)
             asked = await read_request(request, self._body_limit)
             query = self._documents.find(asked.payload)
-            return await self._execute(request, asked, query, identity, forms, form)
+            return await self._execute(request, asked, query, identity, operation, forms, form)
         except InvalidToken:
             message = "A valid bearer token is needed."
             return refuse(401, "UNAUTHENTICATED", message, form=form, headers={"WWW-Authenticate": "Bearer"})
@@ -130,16 +161,17 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         asked: GraphQLRequest,
         query: str,
         identity: Identity,
+        operation: Operation,
         forms: Sequence[Form],
         form: Form,
     ) -> Response:
         # A link that somebody follows must not change anything.
         allowed = {OperationType.QUERY} if request.method == "GET" else {OperationType.QUERY, OperationType.MUTATION}
-        context = RequestContext(self._caller(identity.owner_id))
+        operation.context = context = RequestContext(self._caller(identity.owner_id))
         context.wait_for = partial(self._wait_for, request, identity.owner_id)
         if forms[0] is Form.EVENTS:
             allowed.add(OperationType.SUBSCRIPTION)
-            return self._stream(asked, query, identity, context, Form.EVENTS, allowed)
+            return self._stream(asked, query, identity, operation, Form.EVENTS, allowed)
         try:
             result = await self.schema.execute(
                 query,
@@ -151,7 +183,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         except InvalidOperationTypeError as error:
             subscribes = error.operation_type is OperationType.SUBSCRIPTION
             if subscribes and (stream := next((form for form in forms if form.is_stream), None)):
-                return self._stream(asked, query, identity, context, stream, {OperationType.SUBSCRIPTION})
+                return self._stream(asked, query, identity, operation, stream, {OperationType.SUBSCRIPTION})
             explanation = explain_operation_type(error.operation_type)
             if subscribes:
                 return refuse(400, "BAD_USER_INPUT", explanation, form=form)
@@ -160,6 +192,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
             return refuse(400, "BAD_USER_INPUT", "query: must not be empty", form=form)
         except CannotGetOperationTypeError as error:
             return refuse(400, "BAD_USER_INPUT", error.as_http_error_reason(), form=form)
+        operation.note_errors(result.errors)
         return write_result(result, form)
 
     async def _wait_for(self, request: Request, owner_id: str, work: Coroutine[Any, Any, Any]) -> Any:
@@ -184,11 +217,12 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         asked: GraphQLRequest,
         query: str,
         identity: Identity,
-        context: RequestContext,
+        operation: Operation,
         form: Form,
         allowed: Iterable[OperationType],
     ) -> Response:
         owner_id = identity.owner_id
+        operation.transport = _TRANSPORTS[form]
         if self._draining:
             return refuse(503, "CONFLICT", "This server stops: try again.", headers={"Retry-After": "1"})
         if not self.sockets.enter(owner_id):
@@ -199,7 +233,7 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
             stream = await self.schema.stream(
                 query,
                 variable_values=asked.variables,
-                context_value=context,
+                context_value=operation.context,
                 operation_name=asked.operation_name,
                 allowed_operation_types=allowed,
             )
@@ -207,11 +241,13 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
                 async for result in stream:
                     # Nothing here is delivered in increments.
                     assert isinstance(result, ExecutionResult)
+                    operation.note_errors(result.errors)
                     yield encode_json(format_result(result))
 
         def close() -> None:
             self._streams.discard(response)
             self.sockets.leave(owner_id)
+            self.observer.end_operation(operation)
 
         response = StreamResponse(
             results(),

@@ -1,7 +1,7 @@
 """Answers by HTTP: one result in the form that the client likes best."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from starlette.responses import Response
@@ -9,6 +9,8 @@ from strawberry.types import ExecutionResult
 
 from agent.text import clean
 from server.accept import Form
+
+AnyResponse = TypeVar("AnyResponse", bound=Response)
 
 
 def write_result(result: ExecutionResult, form: Form) -> Response:
@@ -45,6 +47,12 @@ def is_executed(result: ExecutionResult) -> bool:
     return result.data is not None or not result.errors or any(error.path for error in result.errors)
 
 
+class RefusalResponse(Response):
+    """The answer to a request that is not executed, with the code of its error."""
+
+    code: str
+
+
 def refuse(
     status: int,
     code: str,
@@ -53,13 +61,15 @@ def refuse(
     form: Form = Form.ANY_JSON,
     headers: Mapping[str, str] | None = None,
     retry_after: int | None = None,
-) -> Response:
+) -> RefusalResponse:
     """A request that is not executed: no data, one error; `retry_after` in seconds."""
     error = format_error(code, message)
     if retry_after is not None:
         error["extensions"]["retryAfter"] = retry_after
         headers = {**(headers or {}), "Retry-After": str(retry_after)}
-    return _respond({"errors": [error]}, status, form, headers)
+    response = _respond({"errors": [error]}, status, form, headers, RefusalResponse)
+    response.code = code
+    return response
 
 
 def format_error(code: str, message: str) -> dict[str, Any]:
@@ -70,10 +80,16 @@ def encode_json(value: object) -> bytes:
     return orjson.dumps(value)
 
 
-def _respond(body: dict[str, Any], status: int, form: Form, headers: Mapping[str, str] | None = None) -> Response:
+def _respond(
+    body: dict[str, Any],
+    status: int,
+    form: Form,
+    headers: Mapping[str, str] | None = None,
+    kind: type[AnyResponse] = Response,  # type: ignore[assignment]
+) -> AnyResponse:
     newer = form is Form.RESPONSE_JSON
     media_type = "application/graphql-response+json" if newer else "application/json"
-    return Response(
+    return kind(
         encode_json(body),
         status_code=status,
         headers={**(headers or {}), "Content-Type": f"{media_type}; charset=utf-8", "Vary": "Accept"},

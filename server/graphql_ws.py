@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
@@ -34,6 +35,8 @@ from schema.direct import TemplateCache, deliver_text
 from schema.errors import code_errors
 from schema.scalars import StreamCursors
 from server.graphql_response import encode_json, is_executed
+from server.operations import Operation as ObservedOperation
+from server.operations import OperationObserver, request_id, trace_parent
 from server.sockets import (
     CLOSE_TIMEOUT,
     TOO_MANY_REQUESTS,
@@ -68,6 +71,7 @@ class View(Protocol):
     socket_limits: SocketLimits
     sockets: OpenSockets
     templates: TemplateCache
+    observer: OperationObserver
 
     def find_document(self, payload: Mapping[str, Any]) -> str:
         """The text that `query`, `documentId` or `extensions` ask for. Raises `Refusal`."""
@@ -86,6 +90,9 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         burst = max(limits.operations_per_second, limits.operations_per_socket)
         self._beginnings = TokenBucket(limits.operations_per_second, burst)
         self._owner_id: str | None = None
+        #: Each operation has a number on its socket.
+        self._request_id = request_id(self.websocket.ws.headers.get("x-request-id"))
+        self._operations_begun = 0
         self._signing_in: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -111,6 +118,8 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         finally:
             if self._owner_id is not None:
                 self._view.sockets.leave(self._owner_id)
+            if self.websocket.close_code is not None:
+                self._view.observer.note_closed_socket(self.websocket.close_code)
 
     async def handle_message(self, message: Message) -> None:
         if problem := find_problem(message):
@@ -178,7 +187,12 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
                 self._admit()
                 payload["query"] = self._view.find_document(payload)
             except Exception as error:
-                await self.send_message({"id": message["id"], "type": "error", "payload": _format_errors(error)})
+                # Not in the context of this task, which goes on.
+                refused = copy_context().run(self._begin_operation)
+                refused.context = self.context
+                errors = _format_errors(error, refused)
+                self._view.observer.end_operation(refused)
+                await self.send_message({"id": message["id"], "type": "error", "payload": errors})
                 return
         # An empty name is none: some clients send it.
         payload["operationName"] = payload.get("operationName") or None
@@ -192,17 +206,32 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             problem = "Too many operations at the same time on this socket: complete one first."
             raise GraphQLError(problem, extensions={"code": "RATE_LIMITED"})
 
+    def _begin_operation(self) -> ObservedOperation:
+        self._operations_begun += 1
+        id = f"{self._request_id}-{self._operations_begun}"
+        return self._view.observer.begin_operation("websocket", id, trace_parent(self.context.connection_params))
+
     async def run_operation(self, operation: Operation[RequestContext, None]) -> None:
+        observed = self._begin_operation()
+        observed.context = context = self.context.of_operation(partial(self._deliver, operation))
+        try:
+            await self._run_operation(operation, observed, context)
+        finally:
+            self._view.observer.end_operation(observed)
+
+    async def _run_operation(
+        self, operation: Operation[RequestContext, None], observed: ObservedOperation, context: RequestContext
+    ) -> None:
         try:
             results = await self.schema.stream(
                 operation.query,
                 variable_values=operation.variables,
-                context_value=self.context.of_operation(partial(self._deliver, operation)),
+                context_value=context,
                 root_value=self.root_value,
                 operation_name=operation.operation_name,
             )
             async with aclosing(results):
-                await self._send_result_stream(operation, results)
+                await self._send_results(operation, results, observed)
             await operation.send_operation_message({"id": operation.id, "type": "complete"})
         except WebSocketDisconnected:
             # Who leaves in the middle of an answer is no failure.
@@ -210,15 +239,16 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         except Exception as error:
             with suppress(WebSocketDisconnected):
                 await operation.send_operation_message(
-                    {"id": operation.id, "type": "error", "payload": _format_errors(error)}
+                    {"id": operation.id, "type": "error", "payload": _format_errors(error, observed)}
                 )
 
-    async def _send_result_stream(
-        self, operation: Operation[RequestContext, None], result_source: StreamResult
+    async def _send_results(
+        self, operation: Operation[RequestContext, None], results: StreamResult, observed: ObservedOperation
     ) -> None:
-        async for result in result_source:
+        async for result in results:
             # Nothing here is delivered in increments.
             assert isinstance(result, ExecutionResult)
+            observed.note_errors(result.errors)
             if result.errors and not is_executed(result):
                 await operation.send_initial_errors(result.errors)
                 return
@@ -252,9 +282,10 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         await super().cleanup_operation(operation_id)
 
 
-def _format_errors(error: Exception) -> Any:
+def _format_errors(error: Exception, observed: ObservedOperation) -> Any:
     errors = [error if isinstance(error, GraphQLError) else GraphQLError("", original_error=error)]
     code_errors(errors)
+    observed.note_errors(errors)
     return [error.formatted for error in errors]
 
 

@@ -1,10 +1,15 @@
 """The pages that the server brings along: the chat, and GraphiQL in development."""
 
-import os
+import gzip
+import re
+from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from secrets import token_urlsafe
 
+from anyio.to_thread import run_sync
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -12,43 +17,59 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 _WEB = Path(__file__).resolve().parent.parent / "web"
+#: Manifest of what the chat page and the widget ask, each with its id beside the text.
+PAGE_DOCUMENTS = _WEB / "dist" / "documents.json"
 
+# The page adopts constructed style sheets and makes every node itself, so that it needs no more than this.
 _CHAT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-# GraphiQL's dialogs and menus add a <style> element that holds the page still while they are open.
+# Monaco makes style elements and sets style attributes within HTML; a nonce is for elements only.
 _GRAPHIQL_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self'; "
-    "img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'self' 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; font-src 'self'; img-src 'self' data:; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-_ASSET_HEADERS = {**_HEADERS, "Cache-Control": "no-cache", "Content-Security-Policy": _CHAT_POLICY}
+# A worker has the policy that its script came with.
+_ASSET_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+_ASSET_HEADERS = {**_HEADERS, "Cache-Control": "no-cache", "Content-Security-Policy": _ASSET_POLICY}
+_IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+# Any page may load the widget; what it asks the server is another matter.
+_WIDGET_HEADERS = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 # The operating system's own table may know a wrong type for these, which `nosniff` would make fatal.
 _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_ACCEPTS_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 
 def page_routes(token: str | None) -> list[BaseRoute]:
-    """The chat page at `/`, its assets and the icon; in development GraphiQL's assets too.
+    """The chat page at `/`, its assets, the icon and the widget; in development GraphiQL's assets too.
 
     `token` is a bearer token that the chat page uses by itself; None where this is not development. Without one the
     page asks the user.
     """
+    widgets = _Assets(_WEB / "dist" / "widget", _WIDGET_HEADERS)
 
     async def chat(_: Request) -> Response:
-        return _page(_WEB / "chat" / "index.html", _CHAT_POLICY, {"token": token or ""})
+        return _page(_WEB / "page" / "index.html", _CHAT_POLICY, {"token": token or ""})
+
+    async def widget(request: Request) -> Response:
+        return await widgets.get_response("widget.js", request.scope)
 
     routes: list[BaseRoute] = [
         Route("/", chat),
         Route("/favicon.ico", _favicon),
-        Mount("/chat", _Assets(directory=_WEB / "chat")),
+        Route("/widget.js", widget),
+        Mount("/page", _Assets(_WEB / "dist" / "page")),
     ]
     if token is not None:
-        routes.append(Mount("/graphiql", _Assets(directory=_WEB / "dist" / "graphiql")))
+        routes.append(Mount("/graphiql", _Assets(_WEB / "dist" / "graphiql")))
     return routes
 
 
@@ -70,22 +91,47 @@ def _page(path: Path, policy: str, values: dict[str, str]) -> Response:
 
 
 async def _favicon(_: Request) -> Response:
-    return FileResponse(_WEB / "chat" / "icon.svg", headers=_HEADERS, media_type=_MEDIA_TYPES[".svg"])
+    return FileResponse(_WEB / "page" / "icon.svg", headers=_HEADERS, media_type=_MEDIA_TYPES[".svg"])
 
 
 class _Assets(StaticFiles):
-    """Files that a browser may keep, but asks about every time (ETag)."""
+    """What was built: a browser may keep it, but asks about it every time (ETag), unless its name has a hash of it."""
 
-    def file_response(
-        self,
-        full_path: str | os.PathLike[str],
-        stat_result: os.stat_result,
-        scope: Scope,
-        status_code: int = 200,
-    ) -> Response:
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers.update(_ASSET_HEADERS)
-        media_type = _MEDIA_TYPES.get(Path(full_path).suffix)
-        if media_type and response.status_code == status_code:
-            response.headers["Content-Type"] = media_type
-        return response
+    def __init__(self, directory: Path, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(directory=directory, check_dir=False)
+        self._headers = {**_ASSET_HEADERS, **(headers or {})}
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(self._headers)
+        if Path(path).parent.name == "hashed":
+            response.headers.update(_IMMUTABLE)
+        media_type = _MEDIA_TYPES.get(Path(path).suffix)
+        if media_type is None:
+            return response
+        response.headers["Vary"] = "Accept-Encoding"
+        if not isinstance(response, FileResponse):
+            return response
+        response.headers["Content-Type"] = media_type
+        if not _ACCEPTS_GZIP.search(Headers(scope=scope).get("accept-encoding", "")):
+            return response
+        return await _compressed(response)
+
+
+async def _compressed(response: FileResponse) -> Response:
+    """The same file as gzip."""
+    path = Path(response.path)
+    stat = await run_sync(path.stat)
+    content = await run_sync(_compress, path, stat.st_mtime_ns, stat.st_size)
+    headers = {
+        name: value for name, value in response.headers.items() if name not in ("content-length", "accept-ranges")
+    }
+    # Weak, since it stands for the file in either form.
+    headers |= {"content-encoding": "gzip", "etag": f"W/{response.headers['etag']}"}
+    return Response(content, headers=headers)
+
+
+@lru_cache(maxsize=64)
+def _compress(path: Path, _mtime_ns: int, _size: int) -> bytes:
+    """A file that is built once is compressed once; one that is built anew, anew."""
+    return gzip.compress(path.read_bytes(), compresslevel=9, mtime=0)

@@ -5,7 +5,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -20,30 +19,6 @@ from server.wire import HttpProtocol, WebSocketProtocol
 GARBAGE_THRESHOLDS = (5_000, 20, 50)
 
 logger = logging.getLogger(__name__)
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-def configure_logging() -> None:
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    # Every request to the model would be a line.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    for name in ("uvicorn.error", "strawberry.ws"):
-        logging.getLogger(name).addFilter(_is_our_business)
-
-
-def _is_our_business(record: logging.LogRecord) -> bool:
-    """Whether a line tells of more than what strangers may send, or a stream that we broke off."""
-    return not record.getMessage().startswith(
-        (
-            "Invalid UTF-8",
-            "Invalid HTTP request received",
-            "Unsupported upgrade request",
-            "Rejected WebSocket connection from origin",
-            "ASGI callable returned without completing response",
-        )
-    )
 
 
 class AddressTaken(Exception):

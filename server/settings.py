@@ -1,12 +1,14 @@
 """Settings: the environment, read once and frozen."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agent.mcp_settings import McpServerSettings, read_mcp_servers
 from resolvers.inputs import LARGEST_INT
 
 
@@ -36,6 +38,12 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
     model: str = "claude-sonnet-5-5"
+    #: Which ones users may choose from; `model` is always the first.
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    #: What the model is told before the conversation; None for the built-in text.
+    system_prompt: str | None = None
+    #: By name, the MCP servers whose tools the agent has.
+    mcp_servers: Annotated[Mapping[str, McpServerSettings], NoDecode] = Field(default={}, repr=False)
     title_model: str = "claude-haiku-5-5"
     titles: bool = True
     history_messages: int = Field(default=20, ge=1, le=1000)
@@ -63,6 +71,13 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=10, gt=0.5)
     grace_seconds: float = Field(default=20, ge=0, le=3600)
     rehearsal_tokens_per_second: float = Field(default=40, ge=0)
+    #: None for what suits where the log goes.
+    log_format: Literal["json", "text"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    traces: bool = False
+    #: Where the processes of `serve --workers` find each other, and which of them this one is.
+    workers_dir: Path | None = None
+    worker_index: int | None = None
 
     @field_validator(
         "jwt_secret",
@@ -74,18 +89,34 @@ class Settings(BaseSettings):
         "valkey_url",
         "trusted_documents",
         "tokens_per_day",
+        "log_format",
         mode="before",
     )
     @classmethod
     def _empty_is_missing(cls, value: Any) -> Any:
         return value or None
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "models", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return tuple(entry.strip() for entry in value.split(",") if entry.strip())
+
+    @field_validator("mcp_servers", mode="before")
+    @classmethod
+    def _is_json_or_its_file(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = value if value.lstrip().startswith("{") else value and _read_file(value)
+        return read_mcp_servers(text) if text else {}
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _is_read_from_a_file(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("@"):
+            value = _read_file(value[1:])
+        return value and (value.strip() or None)
 
     @field_validator("jwt_secret")
     @classmethod
@@ -144,6 +175,14 @@ def require_for_production(settings: Settings) -> None:
         problems.append("LOQUENT_JWT_SECRET and LOQUENT_JWKS_URL are both set: one of them must go")
     if problems:
         raise InvalidSettings("\n".join(problems))
+
+
+def _read_file(path: str) -> str:
+    """The text of a file; raises `ValueError`, as validators do."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
 
 
 def _variable(field: str) -> str:

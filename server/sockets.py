@@ -102,6 +102,8 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
     def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
         super().__init__(view, request, response)
         self.closed = False
+        #: The code that the server closed it with, if it did.
+        self.close_code: int | None = None
         #: Called once, when a close begins: it may take long with a client that does not read.
         self.on_close: Callable[[], None] = lambda: None
         self._send_at_once: Callable[[str], bool] = response.scope.get("extensions", {}).get(SEND_AT_ONCE, _never)
@@ -158,6 +160,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         if self.closed:
             return
         self._begin_to_close()
+        self.close_code = code
         with suppress(WebSocketDisconnect, RuntimeError):
             await super().close(code, fit_reason(reason))
 

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from types import FrameType
 
 from runs.embedded_valkey import end_with_parent, run_valkey
-from server.serving import configure_logging, listen
+from server.logs import configure_logging
+from server.serving import listen
 from server.settings import Settings, require_for_production
 
 logger = logging.getLogger(__name__)
@@ -26,11 +28,16 @@ def serve_workers(settings: Settings, count: int) -> int:
 
     Without LOQUENT_VALKEY_URL they share a Valkey of their own. Raises `InvalidSettings` and `AddressTaken`.
     """
-    configure_logging()
+    configure_logging(settings)
     require_for_production(settings)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
-        environment = {**os.environ, "LOQUENT_LISTEN_FD": str(listener.fileno())}
+        environment = {
+            **os.environ,
+            "LOQUENT_LISTEN_FD": str(listener.fileno()),
+            # Only this user may enter.
+            "LOQUENT_WORKERS_DIR": stack.enter_context(tempfile.TemporaryDirectory(prefix="loquent-")),
+        }
         if settings.valkey_url is None:
             environment["LOQUENT_VALKEY_URL"] = stack.enter_context(run_valkey())
         patience = settings.grace_seconds + settings.lease_seconds + 10
@@ -48,7 +55,7 @@ class _Supervisor:
     def run(self, count: int) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._leave)
-        workers = [self._start() for _ in range(count)]
+        workers = [self._start(index) for index in range(count)]
         while not self._leaving:
             for index, worker in enumerate(workers):
                 if worker.poll() is not None and not self._leaving:
@@ -57,7 +64,7 @@ class _Supervisor:
                         break
                     logger.error("server process %d ended with %d, starting another", worker.pid, worker.returncode)
                     time.sleep(RESTART_WAIT)
-                    workers[index] = self._start()
+                    workers[index] = self._start(index)
             time.sleep(0.2)
         for worker in workers:
             worker.terminate()
@@ -73,10 +80,10 @@ class _Supervisor:
     def _leave(self, number: int, frame: FrameType | None) -> None:
         self._leaving = True
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "server", "serve"],
-            env=self._environment,
+            env={**self._environment, "LOQUENT_WORKER_INDEX": str(index)},
             pass_fds=[self._listener],
             # Ctrl-C comes to the supervisor, which tells them.
             start_new_session=True,

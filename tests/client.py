@@ -197,11 +197,11 @@ class Client:
         return message
 
     @asynccontextmanager
-    async def socket(self) -> AsyncIterator[Socket]:
-        """A signed-in WebSocket."""
+    async def socket(self, **more: str) -> AsyncIterator[Socket]:
+        """A signed-in WebSocket, with `more` in its `connection_init`."""
         address = self.url.replace("http", "ws", 1) + "/graphql"
         async with connect(address, subprotocols=["graphql-transport-ws"], max_size=None) as connection:  # type: ignore[list-item]
-            await connection.send(json.dumps({"type": "connection_init", "payload": self.headers}))
+            await connection.send(json.dumps({"type": "connection_init", "payload": {**self.headers, **more}}))
             assert json.loads(await connection.recv())["type"] == "connection_ack"
             socket = Socket(connection)
             try:

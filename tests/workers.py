@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from agent.model import OfferedModels
 from agent.parts import Part, parts_from_json, parts_to_json
 from agent.tools import Tool
 from persistence.database import Database
@@ -23,6 +24,8 @@ from runs.turn import Turn
 from runs.worker import Worker
 from tests.conftest import until
 
+#: What these nodes offer.
+MODELS = OfferedModels(("scripted", "other"))
 #: Seconds of the lease of a node that dies.
 SHORT = 0.05
 #: Longer than any test.
@@ -67,7 +70,7 @@ def call_by(queue: Database, owner_id: str, live: LiveReplies | None = None) -> 
         raise AssertionError("the worker was not started")
 
     worker = Worker(queue, live or MemoryLiveReplies(), refuse, capacity=1, lease=1, grace=0)
-    return Context(owner_id, queue, worker, RateLimit(1_000_000))
+    return Context(owner_id, queue, worker, RateLimit(1_000_000), MODELS)
 
 
 async def send(queue: Database, question: str, *, owner: str = "ann") -> Exchange:

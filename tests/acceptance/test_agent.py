@@ -571,7 +571,7 @@ async def test_a_tool_that_takes_too_long_fails_and_the_reply_goes_on(
 # Reasoning
 
 
-async def test_reasoning_goes_back_with_its_signature_in_the_next_step_and_turn(
+async def test_reasoning_goes_back_with_its_signature_in_the_next_step_and_not_in_the_next_reply(
     ann: Client, model: ScriptedModel
 ) -> None:
     model.script(Answer([Thinking("I look.", "c2ln"), ToolUse("tasks", {})]), say("Nothing."))
@@ -581,7 +581,7 @@ async def test_reasoning_goes_back_with_its_signature_in_the_next_step_and_turn(
     assert [part.get("reasoning") for part in reply.saved["parts"]] == ["I look.", None, None]
 
     await ask_on(ann, reply)
-    assert blocks(model.requests[2], "thinking") == [thought]
+    assert blocks(model.requests[2], "thinking") == []
 
 
 async def test_reasoning_of_which_only_the_signature_is_told_goes_back(ann: Client, model: ScriptedModel) -> None:

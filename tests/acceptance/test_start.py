@@ -41,9 +41,9 @@ async def test_a_server_is_not_ready_before_its_model_can_be_asked_and_queries_d
     loaded = threading.Event()
     connect = server.app._connect_model
 
-    def connect_once_loaded(settings: Settings, name: str) -> ConnectedModel:
+    def connect_once_loaded(settings: Settings) -> ConnectedModel:
         loaded.wait(60)
-        return connect(settings, name)
+        return connect(settings)
 
     monkeypatch.setattr(server.app, "_connect_model", connect_once_loaded)
     model.script(say("Hello."))

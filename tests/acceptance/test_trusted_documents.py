@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphql import build_schema, parse, validate
 
 from server.cli import main
+from server.pages import PAGE_DOCUMENTS
 from server.trusted_documents import InvalidManifest, load_manifest
 from tests.client import STREAM, Client
 from tests.conftest import ConnectClient, StartServer
@@ -154,3 +156,18 @@ def test_the_server_does_not_start_on_a_missing_manifest(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
     assert main(["serve"]) == 2
     assert "LOQUENT_TRUSTED_DOCUMENTS" in capsys.readouterr().err
+
+
+async def test_the_page_works_beside_a_manifest_that_does_not_know_it(ann: Client) -> None:
+    documents = json.loads(PAGE_DOCUMENTS.read_text())
+    assert len(documents) > 10
+    [viewer] = [id for id, text in documents.items() if text.startswith("query Viewer ")]
+    # A text beside the id, as the page sends it for servers that have no manifest.
+    answer = await post(ann, {"documentId": viewer, "query": documents[viewer]})
+    assert answer == {"data": {"viewer": {"id": "ann"}}}
+
+
+def test_all_that_the_page_asks_is_valid() -> None:
+    contract = build_schema((PAGE_DOCUMENTS.parents[2] / "schema.graphql").read_text())
+    for text in load_manifest(PAGE_DOCUMENTS).values():
+        assert validate(contract, parse(text)) == []

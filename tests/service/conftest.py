@@ -8,13 +8,15 @@ from sqlalchemy import make_url, text
 
 from agent.anthropic_model import AnthropicModel
 from persistence.database import Database
+from persistence.runs import ClaimedRun
 from runs.live import LiveReplies
 from runs.memory import MemoryLiveReplies
-from runs.turn import Agent, Turn
+from runs.observer import RunObserver
+from runs.turn import NOBODY, Agent, Turn
 from runs.worker import Worker
 from tests.conftest import empty
 from tests.model import ScriptedModel
-from tests.workers import StartNode, Tools
+from tests.workers import MODELS, StartNode, Tools
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +45,7 @@ def tools() -> Tools:
 async def start_node(queue: Database, model: ScriptedModel, tools: Tools) -> AsyncIterator[StartNode]:
     """Starts a worker as a node has one: `async with start_node(capacity=1) as worker`."""
     assert model.server is not None
-    scripted = AnthropicModel(api_key="key", base_url=model.server.base_url, name="scripted", max_output_tokens=1000)
+    scripted = AnthropicModel(api_key="key", base_url=model.server.base_url, max_output_tokens=1000)
 
     @asynccontextmanager
     async def start(
@@ -53,12 +55,15 @@ async def start_node(queue: Database, model: ScriptedModel, tools: Tools) -> Asy
         lease: float = 30.0,
         grace: float = 0.0,
         max_attempts: int = 5,
+        observer: RunObserver = NOBODY,
     ) -> AsyncIterator[Worker]:
         live = live or MemoryLiveReplies()
-        agent = Agent(scripted, None, tools.offer, history_messages=20, max_steps=8, max_attempts=max_attempts)
-        worker = Worker(
-            queue, live, lambda run: Turn(run, queue, live, agent), capacity=capacity, lease=lease, grace=grace
-        )
+        agent = Agent(scripted, MODELS, None, tools.offer, history_messages=20, max_steps=8, max_attempts=max_attempts)
+
+        def start_turn(run: ClaimedRun) -> Turn:
+            return Turn(run, queue, live, agent, observer)
+
+        worker = Worker(queue, live, start_turn, capacity=capacity, lease=lease, grace=grace)
         worker.start()
         try:
             yield worker

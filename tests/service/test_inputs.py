@@ -187,7 +187,8 @@ async def test_a_value_of_another_type_is_refused_by_name(type: str, alice: User
         await assert_refused(alice, way, [*OTHER_TYPES[type], *null], database, by_us=False)
 
 
-STRINGS = [way for way in _ways("String") if way not in CURSORS]
+MODELS = [way for way in _ways("String") if way.path[-1] == "model"]
+STRINGS = [way for way in _ways("String") if way not in CURSORS and way not in MODELS]
 
 
 @pytest.mark.parametrize("way", STRINGS, ids=str)
@@ -208,6 +209,12 @@ async def test_a_text_of_any_length_up_to_its_limit_is_taken(way: Way, alice: Us
         answer = await ask(alice, way, words)
         # Whether the object is in a state for it is another question.
         assert set(codes(answer)) <= {"CONFLICT"}, (words[:20], answer)
+
+
+@pytest.mark.parametrize("way", MODELS, ids=str)
+async def test_a_model_that_is_not_offered_is_refused(way: Way, alice: User, database: Database) -> None:
+    refused = ["x", "scripted ", "Scripted", "scripted-titles", "👍" * 1000, *HOLES, *BLANKS]
+    await assert_refused(alice, way, refused, database, by_us=True)
 
 
 async def test_an_id_with_half_of_a_character_is_refused(alice: User, database: Database) -> None:

@@ -25,14 +25,14 @@ from runs.log import TextDelta
 from runs.worker import POLL_INTERVAL, Worker
 from tests.conftest import StartServer, until
 from tests.model import ScriptedModel, say
-from tests.workers import NEVER, NOTHING, StartNode, Tools, finished, row_of, send, statuses
+from tests.workers import MODELS, NEVER, NOTHING, StartNode, Tools, finished, row_of, send, statuses
 
 BEGINNING = Cursor()
 
 
 async def ask(queue: Database, worker: Worker, question: str, conversation_id: UUID | None = None) -> Exchange:
     """Ann's question on the node of this worker."""
-    context = Context("ann", queue, worker, RateLimit(1_000_000))
+    context = Context("ann", queue, worker, RateLimit(1_000_000), MODELS)
     return await send_message(
         context, question, conversation_id=conversation_id, parent_id=Newest.NEWEST, idempotency_key=None
     )
@@ -172,9 +172,9 @@ async def test_its_owner_reads_it_without_asking_the_table_and_nobody_else_does(
         await until(lambda: worker.is_alive)
         exchange = await ask(queue, worker, "Go.")
         with pytest.raises(Forbidden):
-            await read(Context("bob", queue, worker, RateLimit(1_000_000)), exchange.reply.row.id)
+            await read(Context("bob", queue, worker, RateLimit(1_000_000), MODELS), exchange.reply.row.id)
         monkeypatch.setattr("resolvers.streams.load_saved", None)
-        events = await read(Context("ann", queue, worker, RateLimit(1_000_000)), exchange.reply.row.id)
+        events = await read(Context("ann", queue, worker, RateLimit(1_000_000), MODELS), exchange.reply.row.id)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "word " * 20
     assert isinstance(events[-1], ReplyFinished)
 
@@ -191,7 +191,7 @@ async def test_a_reader_who_knows_of_another_attempt_is_not_told_what_a_node_tha
             [taken] = await claim_runs(connection, 1, NEVER)
             end = FinishedReply("COMPLETE", parts_to_json([TextPart("Other.")]), "Other.", "scripted", NOTHING)
             assert await finish_reply(connection, taken, end) is not None
-        context = Context("ann", queue, worker, RateLimit(1_000_000))
+        context = Context("ann", queue, worker, RateLimit(1_000_000), MODELS)
         events = await read(context, exchange.reply.row.id, Cursor(taken.attempt, 0))
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["Other."]
     assert isinstance(events[-1], ReplyFinished)

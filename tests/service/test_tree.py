@@ -22,9 +22,9 @@ from tests.client import Client, GraphQLFailed, Sent
 from tests.model import ScriptedModel, last_text, say
 
 MESSAGES = """
-query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $leaf: ID) {
+query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $leaf: ID, $through: ID) {
   conversation(id: $id) {
-    messages(first: $first, after: $after, last: $last, before: $before, leaf: $leaf) {
+    messages(first: $first, after: $after, last: $last, before: $before, leaf: $leaf, through: $through) {
       edges { cursor node { id text role } }
       pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
     }
@@ -120,6 +120,31 @@ async def test_an_edit_is_a_version_beside_the_old_one_on_a_branch_of_its_own(an
     back = await ask(ann, "three", conversationId=one.conversation, parentId=two.reply)
     assert await read_texts(ann, one.conversation) == [*old, "three", "three 5"]
     assert await relatives(ann, back.message) == (two.reply, [back.message])
+
+
+async def test_the_newest_branch_through_a_message_is_found_from_the_message_alone(
+    ann: Client, echo: ScriptedModel
+) -> None:
+    one = await ask(ann, "one")
+    two = await ask(ann, "two", conversationId=one.conversation)
+    three = await ask(ann, "three", conversationId=one.conversation)
+    edit = await ask(ann, "zwei", conversationId=one.conversation, parentId=one.reply)
+    aside = await ask(ann, "tres", conversationId=one.conversation, parentId=two.reply)
+
+    old = ["one", "one 1", "two", "two 2"]
+    assert await read_texts(ann, one.conversation, through=two.message) == [*old, "tres", "tres 5"]
+    assert await read_texts(ann, one.conversation, through=three.message) == [*old, "three", "three 3"]
+    assert await read_texts(ann, one.conversation, through=aside.reply) == [*old, "tres", "tres 5"]
+    assert await read_texts(ann, one.conversation, through=edit.message) == ["one", "one 1", "zwei", "zwei 4"]
+    # At every fork the newest version is taken, though an older one may have the newest message below it.
+    assert await read_texts(ann, one.conversation, through=one.message) == ["one", "one 1", "zwei", "zwei 4"]
+
+
+async def test_a_leaf_and_a_message_on_the_way_are_not_given_together(ann: Client, echo: ScriptedModel) -> None:
+    one = await ask(ann, "one")
+    with pytest.raises(GraphQLFailed) as failure:
+        await read_page(ann, one.conversation, leaf=one.reply, through=one.message)
+    assert failure.value.codes == ["BAD_USER_INPUT"]
 
 
 async def test_a_null_parent_edits_the_first_message(ann: Client, echo: ScriptedModel) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -31,7 +31,7 @@ from agent.model import (
 from tests.conftest import until
 
 quick = settings(deadline=None, max_examples=40)
-ASK = ModelRequest(messages=[{"role": "user", "content": "Hello?"}], system=[], tools=[])
+ASK = ModelRequest(model="scripted", messages=[{"role": "user", "content": "Hello?"}], system=[], tools=[])
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Heard:
 
 @asynccontextmanager
 async def connected(base_url: str, key: str = "secret") -> AsyncIterator[AnthropicModel]:
-    model = AnthropicModel(api_key=key, base_url=base_url, name="scripted", max_output_tokens=1000)
+    model = AnthropicModel(api_key=key, base_url=base_url, max_output_tokens=1000)
     yield model
     await model.close()
 
@@ -267,9 +267,10 @@ async def test_a_request_has_all_that_the_api_wants() -> None:
     deep: dict[str, Any] = {}
     for _ in range(300):
         deep = {"deeper": deep}
-    request = ModelRequest([{"role": "user", "content": "é"}], [{"type": "text", "text": "Be nice."}], [deep])
+    question = [{"role": "user", "content": "é"}]
+    request = ModelRequest("scripted", question, [{"type": "text", "text": "Be nice."}], [deep])
     async with serve_model(lambda request: Answer([Text("Hello.")])) as server, connected(server.base_url) as model:
-        await hear(model, ModelRequest(request.messages, request.system, []))
+        await hear(model, replace(request, tools=[]))
         [asked] = server.requests
     assert asked == {
         "model": "scripted",

@@ -10,7 +10,7 @@ import pytest
 from agent.deferred_model import DeferredModel
 from agent.model import ModelEnded, ModelEvent, ModelRequest, ModelStarted, TellPiece, TextPiece, Usage
 
-ASK = ModelRequest(messages=[], system=[])
+ASK = ModelRequest(model="scripted", messages=[], system=[])
 
 
 class Echo:

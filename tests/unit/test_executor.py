@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from random import Random
-from typing import Any, NoReturn, TypeAlias
+from types import SimpleNamespace
+from typing import Any, NoReturn, TypeAlias, cast
 from uuid import UUID
 
 import pytest
@@ -34,6 +35,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from agent import parts
 from persistence import tables
 from persistence.statements import new_row
+from resolvers.context import Context
 from resolvers.messages import MessageState
 from runs.follow import Cursor
 from schema import conversation_stream
@@ -41,6 +43,7 @@ from schema.conversation import Conversation
 from schema.executor import FastExecutor, find_leaf
 from schema.message import Message, MessageStatus
 from schema.root import create_schema
+from tests.workers import MODELS
 
 CONTRACT = create_schema()._schema
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678, UTC)
@@ -368,7 +371,15 @@ def test_most_leaves_of_the_generated_documents_come_out_without_an_error(run: R
 
 
 ROW = {"id": UUID(int=7), "conversation_id": UUID(int=8), "created_at": TIME, "updated_at": TIME, "archived_at": None}
-ROW |= {"revision": 3, "input_tokens": 4, "output_tokens": 5, "cache_read_tokens": 6, "cache_write_tokens": 2**40}
+ROW |= {
+    "model": None,
+    "revision": 3,
+    "input_tokens": 4,
+    "output_tokens": 5,
+    "cache_read_tokens": 6,
+    "cache_write_tokens": 2**40,
+}
+CALLER = cast(Context, SimpleNamespace(models=MODELS))
 PARTS: list[parts.Part] = [
     parts.TextPart("hi"),
     parts.ReasoningPart("hm"),
@@ -383,7 +394,7 @@ def events(draw: st.DrawFn) -> conversation_stream.ConversationStreamEvent:
     text = st.sampled_from([None, "text"])
     if draw(st.booleans()):
         row = new_row(tables.Conversation, ROW | {"title": draw(text)})
-        return conversation_stream.ConversationChanged(cursor=cursor, conversation=Conversation.from_row(row))
+        return conversation_stream.ConversationChanged(cursor=cursor, conversation=Conversation.from_row(CALLER, row))
     values = dict.fromkeys(tables.Message.model_fields) | ROW
     values |= {"role": "USER", "status": draw(st.sampled_from(MessageStatus)).value, "model": draw(text)}
     values |= {"finished_at": TIME, "rating": draw(st.sampled_from([None, "UP"]))}
@@ -426,7 +437,7 @@ def test_the_library_is_asked_for_what_is_no_leaf_only(run: Run) -> None:
             return super().execute_field(parent_type, source, details, path, context)
 
     row = new_row(tables.Conversation, ROW | {"title": "A title"})
-    event = conversation_stream.ConversationChanged(cursor="1", conversation=Conversation.from_row(row))
+    event = conversation_stream.ConversationChanged(cursor="1", conversation=Conversation.from_row(CALLER, row))
     text = "{ __typename cursor ... on ConversationChanged { conversation { id title createdAt archivedAt cursor } } }"
     data, errors = describe(Asked, CONTRACT, f"subscription {{ {STREAM} {text} }}", event, run)
     assert "A title" in data

@@ -137,7 +137,7 @@ def test_malformed_parameters_are_told_back_within_an_object(parameters: Any) ->
 
 def test_reasoning_goes_back_as_it_came_redacted_or_not() -> None:
     thought: list[Part] = [ReasoningPart("Hm.", "c2ln"), ReasoningPart("", data="c2VjcmV0"), TextPart("So."), call()]
-    history = build_history([question("?"), reply(*thought, TextPart("Done.", step=1)), question("!")])
+    history = continue_history(build_history([question("?")]), thought)
     assert history[1]["content"][:2] == [
         {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
         {"type": "redacted_thinking", "data": "c2VjcmV0"},
@@ -145,12 +145,25 @@ def test_reasoning_goes_back_as_it_came_redacted_or_not() -> None:
 
 
 def test_reasoning_of_which_only_the_signature_is_told_goes_back() -> None:
-    history = build_history([question("?"), reply(ReasoningPart("", "c2ln"), call()), question("!")])
+    history = continue_history(build_history([question("?")]), [ReasoningPart("", "c2ln"), call()])
     assert blocks(history, "thinking") == [{"type": "thinking", "thinking": "", "signature": "c2ln"}]
 
 
+def test_reasoning_of_an_earlier_reply_stays_away_for_its_model_or_what_stood_before_it_may_have_changed() -> None:
+    history = build_history([question("?"), reply(ReasoningPart("Hm.", "c2ln"), TextPart("So.")), question("!")])
+    assert shape(history)[1] == ("assistant", ["text"])
+
+
+def test_reasoning_of_an_earlier_attempt_stays_away() -> None:
+    before: list[Part] = [ReasoningPart("Hm.", "c2ln"), call("a")]
+    after: list[Part] = [ReasoningPart("", "bmV3", step=1), call("b", step=1)]
+    history = continue_history(build_history([question("?")]), [*before, *after], earlier=len(before))
+    assert shape(history)[1::2] == [("assistant", ["tool_use"]), ("assistant", ["thinking", "tool_use"])]
+    assert complaint(history) is None
+
+
 def test_reasoning_without_its_signature_stays_away() -> None:
-    history = build_history([question("?"), reply(ReasoningPart("Hm."), TextPart("So.")), question("!")])
+    history = continue_history(build_history([question("?")]), [ReasoningPart("Hm."), TextPart("So.")])
     assert shape(history)[1] == ("assistant", ["text"])
 
 

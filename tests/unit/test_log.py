@@ -60,6 +60,7 @@ from runs.log import (
 )
 from runs.memory import MemoryLiveReplies
 from runs.turn import Agent, Turn
+from tests.workers import MODELS
 
 #: No deadline: other work on the machine is no failure.
 quick = settings(deadline=None, max_examples=60)
@@ -243,7 +244,7 @@ class PaperTurn(Turn):
     def __init__(self, paper: Paper, live: MemoryLiveReplies, script: Script, *, repeatable: bool) -> None:
         self._script = script
         puppet = Puppet(script, self._act, repeatable)
-        agent = Agent(puppet, None, puppet.tools, history_messages=1, max_steps=100, max_attempts=100)
+        agent = Agent(puppet, MODELS, None, puppet.tools, history_messages=1, max_steps=100, max_attempts=100)
         super().__init__(paper.claim(), cast(Database, paper), live, agent)
 
     def _act(self) -> None:

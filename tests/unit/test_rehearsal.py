@@ -639,6 +639,29 @@ async def test_it_chats_in_markdown(client: anthropic.AsyncAnthropic, said: str,
     assert shown in await converse(client, List().call, said)
 
 
+async def test_it_calls_any_tool_that_it_is_told_to_and_gives_the_result(client: anthropic.AsyncAnthropic) -> None:
+    tasks = List("milk")
+    text = await converse(client, tasks.call, 'call tasks with {"first": 3}')
+    assert tasks.calls == ["tasks"]
+    assert text.startswith("`tasks` gave back:") and "milk" in text
+    assert "gave back" not in await converse(client, tasks.call, "call nothing {}")
+
+
+def test_under_its_other_name_its_texts_are_short_and_it_says_once_who_speaks() -> None:
+    first = [HELLO | {"content": "write 300 words about rivers"}]
+    later = [*first, {"role": "assistant", "content": "Words."}, *first]
+
+    def write(model: str, messages: list[Any]) -> str:
+        [text] = improvise(request(messages=messages) | {"model": model}).blocks
+        assert isinstance(text, Text)
+        return text.text
+
+    whole, brief = write("rehearsal", first), write("rehearsal-brief", first)
+    assert len(whole.split()) > 300 and len(brief.split()) < 80
+    assert "ehearsal model" in brief
+    assert "ehearsal model" not in write("rehearsal-brief", later)
+
+
 def test_it_thinks_before_it_speaks_when_asked_to() -> None:
     thinking, text = improvise(request(messages=[HELLO | {"content": "think about the sea"}])).blocks
     assert isinstance(thinking, Thinking) and "the sea" in thinking.text

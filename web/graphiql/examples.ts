@@ -125,7 +125,11 @@ query Tasks {
     }
   }
 }
-
+`,
+  },
+  {
+    query: `# A new task: the tab before this one shows it, and
+# the agent knows of it.
 mutation AddTask($title: String!) {
   addTask(input: { title: $title }) {
     task {

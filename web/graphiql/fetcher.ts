@@ -1,5 +1,6 @@
 /** Queries and mutations by HTTP, subscriptions by WebSocket, both with the Headers editor's token. */
 import { createGraphiQLFetcher, type Fetcher, type FetcherParams } from "@graphiql/toolkit";
+import { Kind, parse, type DocumentNode } from "graphql";
 
 const endpoint = new URL("graphql", document.baseURI);
 const NEWEST_REPLY = `query NewestReply {
@@ -26,8 +27,27 @@ export function createFetcher(authorization: Record<string, string>): Fetcher {
     if (params.operationName === "IntrospectionQuery") {
       return send(params, { ...options, headers: { ...authorization, ...headers } });
     }
-    return send(await withNewestReply(params, headers), options);
+    const documentAST = tryParse(params.query);
+    const operationName = chooseOperation(documentAST, params.operationName);
+    return send(await withNewestReply({ ...params, operationName }, headers), { ...options, documentAST });
   };
+}
+
+/** None for a document with a syntax error, of which the server tells. */
+function tryParse(query: string): DocumentNode | undefined {
+  try {
+    return parse(query);
+  } catch {
+    return undefined;
+  }
+}
+
+/** GraphiQL knows the document of a tab that was just opened a moment late, and names an operation of the last one. */
+function chooseOperation(document?: DocumentNode, chosen?: string | null): string | undefined {
+  const operations = document?.definitions.filter(({ kind }) => kind === Kind.OPERATION_DEFINITION) ?? [];
+  const names = operations.map((operation) => ("name" in operation ? operation.name?.value : undefined));
+  if (chosen && names.includes(chosen)) return chosen;
+  return names.length === 1 ? names[0] : undefined;
 }
 
 async function withNewestReply(params: FetcherParams, headers: Headers): Promise<FetcherParams> {

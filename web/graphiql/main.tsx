@@ -1,20 +1,22 @@
 /** GraphiQL for this server: the page's token as the default header, and tabs that work at the first click. */
 import { GraphiQL } from "graphiql";
-import { setNonce } from "get-nonce";
 import { createRoot } from "react-dom/client";
-import "graphiql/style.css";
+import "@graphiql/react/style.css";
+import "@graphiql/plugin-doc-explorer/style.css";
+import "@graphiql/plugin-history/style.css";
+import "graphiql/graphiql.css";
 import { EXAMPLES } from "./examples";
 import { createFetcher } from "./fetcher";
+import { readMeta } from "./meta";
+import "./monaco";
 import "./page.css";
 import { createStorage } from "./storage";
+import { SystemTheme } from "./system-theme";
 
-const token = readMeta("token");
-const authorization = { Authorization: `Bearer ${token}` };
+const authorization = { Authorization: `Bearer ${readMeta("token")}` };
 const defaultHeaders = JSON.stringify(authorization, null, 2);
 const defaultTabs = EXAMPLES.map((example) => ({ ...example, headers: defaultHeaders }));
 
-// The policy of the page allows the style elements of dialogs and menus by this nonce only.
-setNonce(readMeta("nonce"));
 createRoot(document.getElementById("graphiql")!).render(
   <GraphiQL
     fetcher={createFetcher(authorization)}
@@ -23,9 +25,7 @@ createRoot(document.getElementById("graphiql")!).render(
     defaultTabs={defaultTabs}
     defaultEditorToolsVisibility="variables"
     shouldPersistHeaders={false}
-  />,
+  >
+    <SystemTheme />
+  </GraphiQL>,
 );
-
-function readMeta(name: string): string {
-  return document.querySelector<HTMLMetaElement>(`meta[name="loquent-${name}"]`)?.content ?? "";
-}
