@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-clients bench chaos check schema format lock clean
+.PHONY: run test test-clients web check-web bench chaos check schema format lock clean
 
 run: .venv/run.stamp ## Start everything on this machine: database, offline model, server
 	@exec .venv/bin/python -m server dev
@@ -10,11 +10,22 @@ run: .venv/run.stamp ## Start everything on this machine: database, offline mode
 test: .venv/dev.stamp ## All tests, on a real PostgreSQL
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
-test-clients: .venv/dev.stamp tests/clients/node_modules ## Clients that people use, against a real server (needs Node 20)
+test-clients: .venv/dev.stamp tests/clients/node_modules tests/browser/node_modules examples/node_modules web/node_modules ## Clients, pages and examples, in Node and in a browser, against real servers (needs Node 20)
 	cd tests/clients && npm test
+	cd web && npm test
+	cd examples && npm run check
+	cd tests/browser && CHROMIUM=$$(./chromium.sh) && export CHROMIUM && npm test
 
-tests/clients/node_modules: tests/clients/package-lock.json
-	cd tests/clients && npm ci
+web: web/node_modules ## Build the pages into web/dist (needs Node 20); it is committed, so that `make run` does without Node
+	cd web && npm run build
+
+check-web: web ## The committed web/dist is what its source builds
+	@git diff --exit-code --stat -- web/dist && test -z "$$(git ls-files --others --exclude-standard -- web/dist)" || { \
+		git ls-files --others --exclude-standard -- web/dist; \
+		echo "web/dist is not what its source builds: run \`make web\` and commit web/dist." >&2; exit 1; }
+
+%/node_modules: %/package-lock.json
+	cd $(@D) && npm ci
 	@touch $@
 
 bench: .venv/dev.stamp ## What a token costs, rivals beside it: make bench BENCH="--subjects loquent --scenarios 100"
@@ -44,6 +55,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-he
 lock: .venv/dev.stamp
 	$(PIP) uv
 	$(COMPILE) --extra development pyproject.toml -o requirements.lock
+	$(COMPILE) -c requirements.lock pyproject.toml -o requirements-production.lock
 	$(COMPILE) -c requirements.lock --extra development --extra test pyproject.toml -o requirements-dev.lock
 
 clean:
