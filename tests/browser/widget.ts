@@ -26,6 +26,8 @@ export interface Embedding {
   policy?: string;
   /** `<script …>` of the widget. */
   script?: string;
+  /** Whether the site has scripts of its own within its HTML. */
+  own?: boolean;
   /** Where the widget finds the server. */
   through?: string;
   path?: string;
@@ -64,6 +66,10 @@ export class Embedded {
     const element = `<loquent-chat endpoint="${through}/graphql" ${token} ${attributes}></loquent-chat>`;
     const site = `<main><h1>A shop</h1><p>Tea, and what belongs to it. <a href="#more">More</a></p></main>${element}`;
     const script = embedding.script ?? `<script defer src="${this.#server.url}/widget.js"></script>`;
+    if (embedding.own) {
+      const scripts = `script-src 'unsafe-inline' ${this.#server.url}; connect-src 'self' ${through} ${through.replace("http", "ws")}`;
+      return this.#site.serve(embedding.body ?? site, `default-src 'none'; ${scripts}; ${policy}`, { head, path });
+    }
     const hosts = `${through} ${through.replace("http", "ws")}`;
     return this.#site.serve(
       embedding.body ?? site,
@@ -117,6 +123,36 @@ export async function countSubscriptions(server: Server): Promise<number> {
   const figures = await (await fetch(`${server.url}/metrics`)).text();
   const [, value] = /^loquent_open_subscriptions (\S+)$/m.exec(figures) ?? [];
   return Number(value);
+}
+
+/** Counts what pages hold from now on: open WebSockets, and listeners at what outlives an element. */
+export async function countHeld(page: Page): Promise<() => Promise<{ sockets: number; listeners: number }>> {
+  await page.addInitScript(() => {
+    const held = { sockets: 0, listeners: 0 };
+    Object.assign(window, { held });
+    window.WebSocket = class extends WebSocket {
+      constructor(...options: ConstructorParameters<typeof WebSocket>) {
+        super(...options);
+        held.sockets += 1;
+        this.addEventListener("close", () => (held.sockets -= 1));
+      }
+    };
+    const count = (target: EventTarget | undefined, step: 1 | -1) => {
+      const outlives = [undefined, window, document, window.visualViewport].some((one) => one === target);
+      if (outlives || target instanceof MediaQueryList) held.listeners += step;
+    };
+    const { addEventListener, removeEventListener } = EventTarget.prototype;
+    EventTarget.prototype.addEventListener = function (...given: Parameters<typeof addEventListener>) {
+      count(this, 1);
+      addEventListener.apply(this ?? window, given);
+    };
+    EventTarget.prototype.removeEventListener = function (...given: Parameters<typeof removeEventListener>) {
+      count(this, -1);
+      removeEventListener.apply(this ?? window, given);
+    };
+  });
+  return () =>
+    page.evaluate(() => ({ ...(window as unknown as { held: { sockets: number; listeners: number } }).held }));
 }
 
 /** With `widget`: the element on a site. */
