@@ -24,7 +24,7 @@ export function Header({ chat }: { chat: Chat }) {
           <Icon name="menu" />
         </button>
       )}
-      <Title chat={chat} />
+      <Title key={chat.thread.value} chat={chat} />
       {chat.thread.value.archivedAt.value && <p class="archived">Archived</p>}
       <Connection chat={chat} />
       <ThemeButton />
@@ -43,7 +43,7 @@ export function Header({ chat }: { chat: Chat }) {
   );
 }
 
-/** The title; a conversation that is stored can be renamed by a click on it. */
+/** The title of one conversation, which can be renamed by a click on it once it is stored. */
 function Title({ chat }: { chat: Chat }) {
   const attempt = useAttempt();
   const isEditing = useSignal(false);

@@ -15,13 +15,18 @@ export function followAddress(chat: Chat): void {
   };
   open();
   addEventListener("hashchange", open);
+  let shown = chat.thread.peek();
   effect(() => {
     const thread = chat.thread.value;
     const id = thread.id.value;
     const title = thread.title.value;
     document.title = id ? `${title ?? "New conversation"} · Loquent` : "Loquent";
-    // Not a step that the back button would have to take.
-    if (id !== idInAddress()) history.replaceState(null, "", addressOf(id));
+    // A conversation that begins is not a step that the back button would have to take, another one is.
+    const isStep = thread !== shown;
+    shown = thread;
+    if (id === idInAddress()) return;
+    if (isStep) history.pushState(null, "", addressOf(id));
+    else history.replaceState(null, "", addressOf(id));
   });
 }
 

@@ -1,7 +1,7 @@
 /** Which of the two side panes is open. Beside the thread the to-do list stays as the user left it. */
 import { computed, signal } from "@preact/signals";
 import { hasRoomForTasks } from "./media";
-import { lasting } from "./storage";
+import { keep, lasting } from "./storage";
 
 const KEY = "loquent-tasks";
 
@@ -23,5 +23,5 @@ export function toggleTasks(): void {
     return;
   }
   isTaskPaneKept.value = !isTaskPaneKept.value;
-  lasting?.setItem(KEY, isTaskPaneKept.value ? "open" : "closed");
+  keep(lasting, KEY, isTaskPaneKept.value ? "open" : "closed");
 }

@@ -1,6 +1,6 @@
 /** Light, dark, or as the system has it; kept in this browser. */
 import { signal } from "@preact/signals";
-import { lasting } from "./storage";
+import { keep, lasting } from "./storage";
 
 export const THEMES = ["auto", "light", "dark"] as const;
 export type Theme = (typeof THEMES)[number];
@@ -16,6 +16,6 @@ export function applyTheme(): void {
 
 export function chooseTheme(name: Theme): void {
   theme.value = name;
-  lasting?.setItem(KEY, name);
+  keep(lasting, KEY, name);
   applyTheme();
 }

@@ -1,5 +1,5 @@
 /** The bearer token: what the user entered, for this tab only; else the server's own, in development. */
-import { forThisTab } from "./storage";
+import { forThisTab, keep } from "./storage";
 
 const KEY = "loquent-token";
 
@@ -16,10 +16,10 @@ export function givenToken(): string {
 
 export function keepToken(token: string): void {
   entered = token;
-  forThisTab?.setItem(KEY, token);
+  keep(forThisTab, KEY, token);
 }
 
 export function forgetToken(): void {
   entered = null;
-  forThisTab?.removeItem(KEY);
+  keep(forThisTab, KEY, null);
 }

@@ -51,7 +51,7 @@ export class Branch {
     if (!message) {
       message = new Message(data, key);
       this.#known.set(data.id, message);
-    } else if (!this.#readers.has(message)) message.take(data);
+    } else if (!this.#readers.has(message) && !isOld(message, data)) message.take(data);
     const versions = data.versions.map(({ id }) => id);
     for (const id of versions) this.#known.get(id)?.takeVersions(versions);
     return message;
@@ -110,4 +110,9 @@ export class Branch {
     this.#unfollow(message);
     this.#sink.finished(message);
   }
+}
+
+/** What was asked before a reply ended, and is answered after. */
+function isOld(message: Message, data: MessageData): boolean {
+  return isFinished(message.status.peek()) && !isFinished(data.status);
 }

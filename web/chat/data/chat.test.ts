@@ -352,6 +352,29 @@ describe("branches", () => {
     expect(thread.messages.peek()[1]!.rating.peek()).toBe("UP");
   });
 
+  test("of two versions asked for one after the other the second is shown, also where the first is late", async () => {
+    const thread = openChat().thread.peek();
+    const [first, second] = [await sendAndFollow(thread, "One"), () => thread.messages.peek()[1]!];
+    await isDone(first);
+    await thread.regenerate(first);
+    await isDone(second());
+    await thread.regenerate(second());
+    const third = second();
+    await isDone(third);
+    const [, middle] = third.versions.peek();
+    const real = fetch;
+    let isLate = true;
+    vi.stubGlobal("fetch", async (...given: Parameters<typeof fetch>) => {
+      const wait = isLate ? 300 : 0;
+      isLate = false;
+      const answer = await real(...given);
+      await sleep(wait);
+      return answer;
+    });
+    await Promise.all([thread.showVersion(third, first.id), thread.showVersion(third, middle!)]);
+    expect(second().id).toBe(middle);
+  });
+
   test("who looks at an old version stays there while another tab goes on", async () => {
     const token = tokenOf("pinned");
     const [first, second] = [openChat({ token }), openChat({ token })];

@@ -153,7 +153,9 @@ export class Chat {
     this.#channel = this.#listen(scope);
     if (isAnother) {
       this.#around.outbox.close();
+      this.#store.value = null;
       this.#show(null);
+      this.#around.socket.drop();
       this.conversations.reset();
       this.tasks.reset();
     }

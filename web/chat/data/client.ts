@@ -28,9 +28,13 @@ export class Client {
     document: TypedDocumentString<Data, Variables>,
     variables: Variables,
   ): Promise<Data> {
+    let owner = this.#tokens.owner.peek();
     for (;;) {
       const token = await this.#tokens.current();
+      owner ??= this.#tokens.owner.peek();
+      this.#expectOwner(owner);
       const data = await this.#post(token, document, variables);
+      this.#expectOwner(owner);
       if (data !== null) {
         this.#tokens.accept(token);
         return data;
@@ -50,6 +54,13 @@ export class Client {
   /** Ends what is under way. */
   close(): void {
     this.#closed.abort();
+  }
+
+  /** What one user has asked for is not done, and not shown, for the next. */
+  #expectOwner(owner: string | null): void {
+    if (this.#tokens.owner.peek() !== owner) {
+      throw new ServerError("Somebody else has signed in.", "UNAUTHENTICATED");
+    }
   }
 
   /** The data, or null where the token is refused. */

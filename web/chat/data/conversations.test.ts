@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { append, mergeFirstPage, type Summary } from "./conversations";
+import type { Client } from "./client";
+import { append, ConversationList, mergeFirstPage, type Summary } from "./conversations";
 
 const at = (minute: number, id = `c${minute}`): Summary => ({
   id,
@@ -36,4 +37,40 @@ describe("a first page read anew", () => {
 
 test("a next page has nothing that is shown already", () => {
   expect(idsOf(append([at(9), at(8)], [at(8), at(7)]))).toEqual(["c9", "c8", "c7"]);
+});
+
+test("a list that was asked for before a conversation was deleted does not bring it back", async () => {
+  const answers: (() => void)[] = [];
+  const node = at(1);
+  const page = (nodes: Summary[]) => ({
+    conversations: {
+      edges: nodes.map((node) => ({ node })),
+      pageInfo: { hasNextPage: false, endCursor: null },
+    },
+  });
+  let stored = [node];
+  const client = {
+    request: (document: { toString(): string }) => {
+      if (document.toString().includes("mutation")) {
+        stored = [];
+        return new Promise<object>((answer) => answers.push(() => answer({})));
+      }
+      const read = page(stored);
+      return new Promise<object>((answer) => answers.push(() => answer(read)));
+    },
+  } as unknown as Client;
+  const list = new ConversationList(client, () => {});
+  const answer = async () => {
+    answers.shift()?.();
+    await new Promise((go) => setTimeout(go));
+  };
+  void list.refresh();
+  await answer();
+  void list.refresh();
+  const removed = list.remove(node.id);
+  await answer();
+  await answer();
+  await removed;
+  expect(list.items.peek()).toEqual([]);
+  list.close();
 });

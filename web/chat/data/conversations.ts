@@ -99,7 +99,7 @@ export class ConversationList {
 
   /** Names a conversation; null lets the model name it again. Rejects with `ServerError`. */
   async rename(id: string, title: string | null): Promise<void> {
-    await this.#change((items) => items.map((item) => (item.id === id ? { ...item, title } : item)), {
+    await this.#update((items) => items.map((item) => (item.id === id ? { ...item, title } : item)), {
       id,
       title,
     });
@@ -108,7 +108,7 @@ export class ConversationList {
   /** Puts a conversation into the archive, or takes it out. Rejects with `ServerError`. */
   async archive(id: string, archived: boolean): Promise<void> {
     const isLeaving = archived !== this.archived.peek();
-    await this.#change((items) => (isLeaving ? items.filter((item) => item.id !== id) : items), {
+    await this.#update((items) => (isLeaving ? items.filter((item) => item.id !== id) : items), {
       id,
       archived,
     });
@@ -116,17 +116,10 @@ export class ConversationList {
 
   /** Deletes a conversation for good. Rejects with `ServerError`. */
   async remove(id: string): Promise<void> {
-    const before = this.#items.peek();
-    this.#items.value = before.filter((item) => item.id !== id);
-    try {
-      await this.#client.request(DeleteConversationDocument, { input: { id } });
-    } catch (error) {
-      this.#items.value = before;
-      throw error;
-    } finally {
-      this.#reading += 1;
-    }
-    this.#changed();
+    await this.#change(
+      (items) => items.filter((item) => item.id !== id),
+      () => this.#client.request(DeleteConversationDocument, { input: { id } }),
+    );
   }
 
   close(): void {
@@ -138,6 +131,10 @@ export class ConversationList {
 
   /** Forgets everything and reads it anew: another user has come. */
   reset(): void {
+    batch(() => {
+      this.search.value = "";
+      this.archived.value = false;
+    });
     if (this.#state.peek() !== "new") void this.#readAnew();
     this.#items.value = [];
     this.#next.value = null;
@@ -181,20 +178,31 @@ export class ConversationList {
     }
   }
 
-  async #change(
+  #update(
     show: (items: readonly Summary[]) => readonly Summary[],
     input: UpdateConversationInput,
   ): Promise<void> {
+    return this.#change(show, () => this.#client.request(UpdateConversationDocument, { input }));
+  }
+
+  /** Shows a change at once, and takes it back where the server refuses it, unless there is a newer list. */
+  async #change(
+    show: (items: readonly Summary[]) => readonly Summary[],
+    request: () => Promise<unknown>,
+  ): Promise<void> {
     const before = this.#items.peek();
-    this.#items.value = show(before);
+    const shown = show(before);
+    this.#reading += 1;
+    this.#items.value = shown;
     try {
-      await this.#client.request(UpdateConversationDocument, { input });
+      await request();
+      this.#changed();
     } catch (error) {
-      this.#items.value = before;
+      if (this.#items.peek() === shown) this.#items.value = before;
       throw error;
+    } finally {
+      this.refreshSoon();
     }
-    this.refreshSoon();
-    this.#changed();
   }
 
   #query(): { search: string | null; archived: boolean } {

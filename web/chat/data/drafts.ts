@@ -28,8 +28,10 @@ export class Draft {
     this.#keep(this.text.peek());
   }
 
+  /** What is kept belongs to whoever opens it next. */
   close(): void {
     this.#dispose();
+    this.#store = null;
   }
 
   get #name(): string {

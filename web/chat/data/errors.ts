@@ -21,11 +21,6 @@ export class ServerError extends Error {
     this.code = code;
     this.retryAfter = retryAfter;
   }
-
-  /** Nothing was heard of the server: it may have done what was asked. */
-  get isNetwork(): boolean {
-    return this.code === "NETWORK" || this.code === "TIMEOUT";
-  }
 }
 
 /** The server's error, with the time of the next attempt where it tells one. */

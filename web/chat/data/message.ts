@@ -10,13 +10,6 @@ import type {
 } from "./generated/graphql";
 import { Parts, type Part } from "./parts";
 
-export type {
-  MessageErrorCode,
-  MessageRole,
-  MessageStatus,
-  Rating,
-  ToolCallStatus,
-} from "./generated/graphql";
 export type { Part, ToolCall } from "./parts";
 
 /** Why a reply could not be written. */

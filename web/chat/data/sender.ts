@@ -58,7 +58,7 @@ export class Sender {
   deliver(entry: Entry): Promise<void> {
     entry.sender.value = this;
     this.#outbox.mark(entry, null);
-    this.#last = this.#last.then(() => this.#deliver(entry));
+    this.#last = this.#last.catch(() => {}).then(() => this.#deliver(entry));
     return this.#last;
   }
 

@@ -56,7 +56,7 @@ export class Socket {
     this.#removers = [
       onNetwork((isOnline) => {
         this.#isOnline.value = isOnline;
-        if (!isOnline) this.#drop();
+        if (!isOnline) this.drop();
       }),
       onWake(() => this.#hurry()),
     ];
@@ -104,6 +104,12 @@ export class Socket {
     return () => {
       if (this.#remove(subscription)) subscription.stop();
     };
+  }
+
+  /** Lets go of the connection: what is subscribed goes on over another, with the token of that moment. */
+  drop(): void {
+    this.#forgive();
+    this.#client.terminate();
   }
 
   /** Ends everything, for good. */
@@ -170,17 +176,12 @@ export class Socket {
   /** A dead network may never close a socket: let go of it unless something comes in time. */
   #expect(milliseconds: number): void {
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.#drop(), milliseconds);
+    this.#deadline = setTimeout(() => this.drop(), milliseconds);
   }
 
   #forgive(): void {
     clearTimeout(this.#deadline);
     this.#deadline = undefined;
-  }
-
-  #drop(): void {
-    this.#forgive();
-    this.#client.terminate();
   }
 
   #lose(): void {

@@ -70,7 +70,8 @@ export class TaskList {
     const { addTask } = await this.#client.request(AddTaskDocument, { input: { title: title.trim() } });
     this.#reading += 1;
     this.#items.value = [...this.#items.peek().filter(({ id }) => id !== addTask.task.id), addTask.task];
-    this.#tell();
+    this.refreshSoon();
+    this.#changed();
   }
 
   async complete(id: string, done: boolean): Promise<void> {
@@ -110,25 +111,23 @@ export class TaskList {
     }
   }
 
-  /** Shows a change at once, and takes it back where the server refuses it. */
+  /** Shows a change at once, and takes it back where the server refuses it, unless there is a newer list. */
   async #change(
     show: (items: readonly Task[]) => readonly Task[],
     request: () => Promise<unknown>,
   ): Promise<void> {
     const before = this.#items.peek();
+    const shown = show(before);
     this.#reading += 1;
-    this.#items.value = show(before);
+    this.#items.value = shown;
     try {
       await request();
+      this.#changed();
     } catch (error) {
-      this.#items.value = before;
+      if (this.#items.peek() === shown) this.#items.value = before;
       throw error;
+    } finally {
+      this.refreshSoon();
     }
-    this.#tell();
-  }
-
-  #tell(): void {
-    this.refreshSoon();
-    this.#changed();
   }
 }

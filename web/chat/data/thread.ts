@@ -70,6 +70,7 @@ export class Thread {
   readonly #earlier = signal<string | null>(null);
   #feed: Feed | null = null;
   #isLoadingEarlier = false;
+  #reading = 0;
   #reload: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
 
@@ -256,10 +257,11 @@ export class Thread {
     }
   }
 
-  /** Reads a branch, and shows it. */
+  /** Reads a branch, and shows it unless another has been asked for meanwhile. */
   async #read(wanted: Wanted): Promise<void> {
+    const reading = ++this.#reading;
     const { conversation } = await this.#ask(wanted);
-    if (this.#isClosed) return;
+    if (this.#isClosed || reading !== this.#reading) return;
     if (!conversation) throw new ServerError(UNKNOWN, "FORBIDDEN");
     batch(() => {
       const messages = this.#take(conversation.messages);

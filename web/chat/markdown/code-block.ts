@@ -1,5 +1,5 @@
 import type { Code } from "./block";
-import type { MarkdownOptions } from "./markdown";
+import type { MarkdownOptions } from "./options";
 
 /** Longer code stays without colours: the highlighter would take longer than a frame. */
 const LONGEST_HIGHLIGHTED = 20_000;

@@ -3,8 +3,9 @@ import { characterReference } from "./entities";
 /** The longest address, so that a bracket without an end does not cost more than this. */
 const LONGEST = 2048;
 const LONGEST_EMAIL = 320;
+const LONGEST_REFERENCE = 33;
 const DEEPEST_PARENTHESES = 32;
-const SAFE = new Set(["http:", "https:", "mailto:"]);
+const SAFE = /^(?:https?:\/\/|mailto:)/i;
 
 const BARE = /(?:https?:\/\/|www\.)[^\s<>`\]\u3000-\u303f\uff00-\uffef]{1,2048}/iy;
 const HALF_BARE = /(?:h(?:t(?:tp?)?)?|https?(?::\/{0,2})?|w{1,3}\.?)$/iy;
@@ -16,13 +17,9 @@ export interface Address {
   end: number;
 }
 
-/** The address if a reader may follow it from here; `null`: another scheme, or none. */
-export function safeAddress(address: string): string | null {
-  try {
-    return SAFE.has(new URL(address).protocol) ? address : null;
-  } catch {
-    return null;
-  }
+/** The address if a reader may follow it from here; `null`: another scheme, or none, or one without a host. */
+function safeAddress(address: string): string | null {
+  return SAFE.test(address) && URL.canParse(address) ? address : null;
 }
 
 /**
@@ -106,13 +103,17 @@ export function bareAddress(source: string, position: number): Address | null {
 
 /** Punctuation at the end belongs to the sentence, and so does a closing parenthesis without an opening one. */
 function trimEnd(address: string): string {
-  let text = address;
+  let end = address.length;
+  let unopened = count(address, ")") - count(address, "(");
   for (;;) {
-    const trimmed = text.replace(/(?:[?!.,:;*_~'"]|&[A-Za-z0-9]{1,31};)$/, "");
-    const isClosed = !trimmed.endsWith(")") || count(trimmed, "(") >= count(trimmed, ")");
-    const next = isClosed ? trimmed : trimmed.slice(0, -1);
-    if (next === text) return text;
-    text = next;
+    const reference = /&[A-Za-z0-9]{1,31};$/.exec(address.slice(Math.max(0, end - LONGEST_REFERENCE), end));
+    const last = address.charAt(end - 1);
+    if (reference) end -= reference[0].length;
+    else if (last === ")" && unopened > 0) {
+      end -= 1;
+      unopened -= 1;
+    } else if (/[?!.,:;*_~'"]/.test(last)) end -= 1;
+    else return address.slice(0, end);
   }
 }
 

@@ -1,15 +1,8 @@
+import type { MarkdownOptions } from "./options";
 import { BlockParser } from "./parser";
 import { Renderer } from "./renderer";
 
-/** Turns code into nodes with colours; `null`: the language is unknown. */
-export type Highlight = (code: string, language: string) => DocumentFragment | null;
-
-export interface MarkdownOptions {
-  /** Loads the highlighter; asked for when a code block is finished. */
-  highlight?: () => Promise<Highlight>;
-  copyLabel: string;
-  copiedLabel: string;
-}
+export type { Highlight, MarkdownOptions } from "./options";
 
 /**
  * Shows Markdown that grows, as nodes below an element.

@@ -88,3 +88,16 @@ test.each(STRESS)("$name: a hostile text takes less than two seconds", ({ text }
   outline(text);
   expect(performance.now() - start).toBeLessThan(2000);
 });
+
+const LONG = 100_000;
+
+test.each([
+  ["blanks in a text", `a${" ".repeat(LONG)}b`],
+  ["blanks in a heading", `# a${" ".repeat(LONG)}b`],
+  ["blanks in what is nearly the second row of a table", `a|b\n:-${" ".repeat(LONG)}b`],
+  ["parentheses behind addresses", `www.a${")".repeat(2000)} `.repeat(LONG / 2000)],
+])("%s take no longer than they are long", (_, text) => {
+  const start = performance.now();
+  outline(text);
+  expect(performance.now() - start).toBeLessThan(500);
+});

@@ -2,7 +2,7 @@ import type { Block, Code, DocumentBlock, Heading, Item, List, Paragraph, Row, T
 import { CodeBlock } from "./code-block";
 import { parseInline } from "./inline";
 import { leafText } from "./leaf-text";
-import type { MarkdownOptions } from "./markdown";
+import type { MarkdownOptions } from "./options";
 import { patchInline } from "./patch";
 import { joinSettled, type Settled } from "./settle";
 
@@ -135,7 +135,7 @@ export class Renderer {
     const box = document.createElement("div");
     box.className = "table";
     box.tabIndex = 0;
-    box.role = "region";
+    box.role = "group";
     const element = document.createElement("table");
     element.append(document.createElement("thead"));
     box.append(element);

@@ -19,7 +19,8 @@ export function Composer({ thread, onStop }: { thread: Thread; onStop(): void })
   const left = countLeft(thread.draft.value);
   const running = thread.running.value !== null;
   const isSending = thread.unsent.value.some((entry) => entry.state.value === "sending");
-  const maySend = !running && !isSending && left >= 0 && thread.draft.value.trim() !== "";
+  const isGone = thread.state.value === "gone";
+  const maySend = !running && !isSending && !isGone && left >= 0 && thread.draft.value.trim() !== "";
   const send = () => {
     const text = thread.draft.peek().trim();
     if (!maySend || text === "") return;

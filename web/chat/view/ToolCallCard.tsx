@@ -6,6 +6,7 @@ import type { Message, ToolCall } from "../data/message";
 import type { Thread } from "../data/thread";
 import { Approval } from "./Approval";
 import { type IconName, Icon } from "./icons";
+import { writeJson } from "./json";
 import { useView } from "./view";
 
 interface Outcome {
@@ -78,7 +79,7 @@ function Data({ label, value }: { label: string; value: unknown }) {
     <div class="data">
       <h3>{label}</h3>
       <pre dir="ltr" tabIndex={0} role="group" aria-label={label}>
-        {JSON.stringify(value, null, 2)}
+        {writeJson(value)}
       </pre>
     </div>
   );
