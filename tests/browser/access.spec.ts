@@ -57,11 +57,15 @@ test("Markdown that wants to run, to be followed or to be fetched is only read",
   await page.reload();
   await expect(chat.replies).toHaveCount(2);
   const inside = (selector: string) => chat.transcript.locator(selector);
-  await expect(inside("img, script, style:not(svg *), iframe, object, embed, form:not(.edit), svg:not(.icon)")).toHaveCount(0);
+  await expect(
+    inside("img, script, style:not(svg *), iframe, object, embed, form:not(.edit), svg:not(.icon)"),
+  ).toHaveCount(0);
   const links = await inside("a").evaluateAll((anchors) => anchors.map((a) => (a as HTMLAnchorElement).href));
   expect(links.length).toBeGreaterThan(2);
   expect(links.filter((href) => !/^(https?|mailto):/.test(href))).toEqual([]);
-  const rels = await inside("a").evaluateAll((anchors) => anchors.map((a) => `${a.getAttribute("target")} ${a.getAttribute("rel")}`));
+  const rels = await inside("a").evaluateAll((anchors) =>
+    anchors.map((a) => `${a.getAttribute("target")} ${a.getAttribute("rel")}`),
+  );
   expect(new Set(rels)).toEqual(new Set(["_blank noopener noreferrer nofollow"]));
   // An image is a link to it, which nobody follows by looking.
   await expect(inside('a[href="https://example.com/pixel.png"]').first()).toHaveText("remote");

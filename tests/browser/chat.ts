@@ -16,6 +16,7 @@ export class Chat {
   readonly jumpButton: Locator;
   /** The line below the composer that is read out. */
   readonly status: Locator;
+  readonly header: Locator;
   /** "Reconnecting…" or "Offline", while it is so. */
   readonly connection: Locator;
   /** The conversations; in a drawer where the page is narrow. */
@@ -37,9 +38,10 @@ export class Chat {
     this.lastReply = this.replies.last();
     this.jumpButton = page.getByRole("button", { name: /new text|newest message/i });
     this.status = page.locator('[part~="status"]');
-    this.connection = page.getByRole("banner").getByRole("status");
+    this.header = page.locator('[part~="header"]');
+    this.connection = this.header.getByText(/^(Reconnecting…|Offline)$/);
     this.list = page.getByRole("navigation");
-    this.newButton = page.getByRole("button", { name: "New conversation", exact: true });
+    this.newButton = page.getByRole("button", { name: "New conversation", exact: true }).first();
     this.tasks = page.getByRole("list", { name: "Tasks" }).getByRole("listitem");
     this.tasksButton = page.getByRole("button", { name: /^To-do list/ });
   }

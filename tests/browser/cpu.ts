@@ -1,7 +1,7 @@
 import type { Browser, Page } from "@playwright/test";
 
 /** Milliseconds that `work` takes on the machine of the project's figures, when it is quiet. */
-const REFERENCE_MS = 20;
+const REFERENCE_MS = 10;
 
 /** How many times slower this machine is at the moment: the fastest of some runs of a fixed loop in the page. */
 export async function measureMachine(page: Page): Promise<number> {
@@ -26,6 +26,11 @@ export async function measureMachine(page: Page): Promise<number> {
   return Math.max(1, fastest / REFERENCE_MS);
 }
 
+interface Cost {
+  total: number;
+  longest: number;
+}
+
 interface TraceEvent {
   name: string;
   ph: string;
@@ -34,34 +39,39 @@ interface TraceEvent {
   ts: number;
   dur?: number;
   tdur?: number;
-  args?: { name?: string };
 }
 
 /** What the script of a page is run by: events, frames, timers, promises. */
 const SCRIPT = new Set(["FunctionCall", "FireAnimationFrame", "TimerFire", "RunMicrotasks", "EvaluateScript"]);
 
-/** Milliseconds of CPU that the page's scripts take meanwhile, in all and the longest at a time. */
+/** What comes of it on the screen. */
+const RENDERING = new Set([...SCRIPT, "UpdateLayoutTree", "Layout", "PrePaint", "Paint", "Layerize", "HitTest"]);
+
+/** Milliseconds of CPU that the page's scripts take meanwhile, in all and the longest at a time; `rendering`: with layout and painting. */
 export async function measureCpu(
   browser: Browser,
   page: Page,
   action: () => Promise<void>,
-): Promise<{ script: number; longest: number }> {
+): Promise<Cost & { rendering: Cost }> {
   await browser.startTracing(page, { categories: ["devtools.timeline", "v8.execute", "__metadata"] });
   await action();
   const { traceEvents } = JSON.parse((await browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
-  const runs = traceEvents
-    .filter(({ name, ph }) => ph === "X" && SCRIPT.has(name))
-    .sort((a, b) => a.ts - b.ts || (b.dur ?? 0) - (a.dur ?? 0));
-  let script = 0;
-  let longest = 0;
+  return { ...sum(traceEvents, SCRIPT), rendering: sum(traceEvents, RENDERING) };
+}
+
+/** What the events of these names take; one within another is counted in that. */
+function sum(events: TraceEvent[], names: Set<string>): Cost {
+  const cost = { total: 0, longest: 0 };
   const ends = new Map<string, number>();
+  const runs = events
+    .filter(({ name, ph }) => ph === "X" && names.has(name))
+    .sort((a, b) => a.ts - b.ts || (b.dur ?? 0) - (a.dur ?? 0));
   for (const { pid, tid, ts, dur = 0, tdur = dur } of runs) {
     const thread = `${pid} ${tid}`;
-    // Within another one, which it is counted in.
     if (ts < (ends.get(thread) ?? 0)) continue;
     ends.set(thread, ts + dur);
-    script += tdur / 1000;
-    longest = Math.max(longest, tdur / 1000);
+    cost.total += tdur / 1000;
+    cost.longest = Math.max(cost.longest, tdur / 1000);
   }
-  return { script, longest };
+  return cost;
 }

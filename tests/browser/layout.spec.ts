@@ -69,7 +69,11 @@ for (const [width, height] of Object.entries(WIDTHS)) {
       await storeConversation(server, "A conversation with quite a long title that does not fit");
       await page.reload();
       await takeScreenshot(`chat-${width}-new`);
-      await server.script(think("A thought.", corpus.everything + WIDE), say(corpus.languages), call("deleteTask", { id }, "One moment."));
+      await server.script(
+        think("A thought.", corpus.everything + WIDE),
+        say(corpus.languages),
+        call("deleteTask", { id }, "One moment."),
+      );
       await chat.ask("Everything, please. And be quick about it, for there is little time and much to read.");
       await expect(chat.textOf().locator("pre code span").first()).toBeAttached();
       await chat.ask("In all languages");
@@ -157,17 +161,29 @@ test.describe("on a phone", () => {
 test("each block has its own direction, code is always left to right", async ({ chat, server, takeScreenshot }) => {
   await server.script(say(corpus.languages));
   await chat.ask("مرحبا، كيف تعمل الخوادم؟");
-  const directions = await chat.textOf().evaluate((part) =>
-    [...part.children].map((block) => `${block.localName} ${getComputedStyle(block).direction} ${block.getAttribute("dir")}`),
-  );
+  const directions = await chat
+    .textOf()
+    .evaluate((part) =>
+      [...part.children].map(
+        (block) => `${block.localName} ${getComputedStyle(block).direction} ${block.getAttribute("dir")}`,
+      ),
+    );
   expect(directions).toContain("h3 rtl auto");
   expect(directions).toContain("ul rtl auto");
   expect(directions).toContain("p ltr auto");
   expect(directions).toContain("figure ltr ltr");
   expect(directions.filter((direction) => !/ (auto|ltr)$/.test(direction))).toEqual([]);
-  const codes = await chat.textOf().locator("code").evaluateAll((all) => all.map((code) => getComputedStyle(code).direction));
+  const codes = await chat
+    .textOf()
+    .locator("code")
+    .evaluateAll((all) => all.map((code) => getComputedStyle(code).direction));
   expect(new Set(codes)).toEqual(new Set(["ltr"]));
-  expect(await chat.questions.last().locator("[dir=auto]").evaluate((box) => getComputedStyle(box).direction)).toBe("rtl");
+  expect(
+    await chat.questions
+      .last()
+      .locator("[dir=auto]")
+      .evaluate((box) => getComputedStyle(box).direction),
+  ).toBe("rtl");
   await takeScreenshot("chat-languages");
 });
 

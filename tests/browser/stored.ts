@@ -28,7 +28,12 @@ export async function storedText(server: Server): Promise<string> {
 }
 
 /** A conversation of one exchange; gives its id. */
-export async function storeConversation(server: Server, title: string, text = "Hello", owner?: string): Promise<string> {
+export async function storeConversation(
+  server: Server,
+  title: string,
+  text = "Hello",
+  owner?: string,
+): Promise<string> {
   const { sendMessage } = await server.execute(
     "mutation ($text: String!) { sendMessage(input: { text: $text }) { conversation { id } finishedReply { id } } }",
     { text },
@@ -46,8 +51,11 @@ export async function storeConversation(server: Server, title: string, text = "H
 
 /** A task on the list of the user; gives its id. */
 export async function storeTask(server: Server, title: string): Promise<string> {
-  const { addTask } = await server.execute("mutation ($title: String!) { addTask(input: { title: $title }) { task { id } } }", {
-    title,
-  });
+  const { addTask } = await server.execute(
+    "mutation ($title: String!) { addTask(input: { title: $title }) { task { id } } }",
+    {
+      title,
+    },
+  );
   return addTask.task.id;
 }

@@ -45,7 +45,11 @@ test("what was streamed is what a reload shows", async ({ chat, server, page }) 
   await expect.poll(read).toBe(streamed);
 });
 
-test("who scrolls up in mid-stream stays there, and comes back by the button or by End", async ({ chat, server, page }) => {
+test("who scrolls up in mid-stream stays there, and comes back by the button or by End", async ({
+  chat,
+  server,
+  page,
+}) => {
   const text = Array.from({ length: 120 }, (_, index) => `Paragraph ${index} of a text that grows.`).join("\n\n");
   await server.script(say(text, { pace: 60, pieces: 16 }));
   await chat.send("Go on");
@@ -83,15 +87,19 @@ const ROOM = 4;
 test("an answer of forty kilobytes costs little, and each push of it", async ({ chat, server, browser, page }) => {
   const factor = await measureMachine(page);
   await server.script(say(LONG_ANSWER.slice(0, 40_000), { pace: 600, pieces: 12 }));
-  const { script, longest } = await measureCpu(browser, page, () => chat.ask("A long answer"));
+  const { total, longest } = await measureCpu(browser, page, () => chat.ask("A long answer"));
   console.log(
-    `40 kB: ${script.toFixed(0)} ms of scripting, ${longest.toFixed(1)} ms for the longest push, on a machine ${factor.toFixed(1)} times slower`,
+    `40 kB: ${total.toFixed(0)} ms of scripting, ${longest.toFixed(1)} ms for the longest push, on a machine ${factor.toFixed(1)} times slower`,
   );
-  expect(script).toBeLessThan(300 * factor * ROOM);
+  expect(total).toBeLessThan(300 * factor * ROOM);
   expect(longest).toBeLessThan(16 * factor * ROOM);
 });
 
-test("the longest word, the deepest nesting and the widest table leave the page usable", async ({ chat, server, page }) => {
+test("the longest word, the deepest nesting and the widest table leave the page usable", async ({
+  chat,
+  server,
+  page,
+}) => {
   const text = [
     `${"x".repeat(20_000)}`,
     `${">".repeat(200)} deep`,

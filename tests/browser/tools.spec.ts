@@ -68,7 +68,11 @@ test("a question that waits is there after a reload, and in another tab it goes 
   await expect(chat.textOf()).toHaveText("It is gone.");
 });
 
-test("a message sent while a question waits is not possible, stopping is, and interrupts the call", async ({ chat, server, page }) => {
+test("a message sent while a question waits is not possible, stopping is, and interrupts the call", async ({
+  chat,
+  server,
+  page,
+}) => {
   const id = await storeTask(server, "Milk");
   await server.script(call("deleteTask", { id }));
   await chat.send("Delete the milk");
@@ -81,7 +85,11 @@ test("a message sent while a question waits is not possible, stopping is, and in
   await chat.ask("Hello");
 });
 
-test("the header of a call is as high in every state, and nothing moves when it changes", async ({ chat, server, page }) => {
+test("the header of a call is as high in every state, and nothing moves when it changes", async ({
+  chat,
+  server,
+  page,
+}) => {
   const ids = [await storeTask(server, "Milk"), await storeTask(server, "Bread"), await storeTask(server, "Tea")];
   await page.evaluate(() => {
     const heights: Record<string, number> = {};
@@ -114,7 +122,10 @@ test("the header of a call is as high in every state, and nothing moves when it 
   await page.reload();
   await expect(chat.lastReply).toContainText("Interrupted");
   const last = await chat.lastReply.locator("[part~=tool-call] summary").boundingBox();
-  const heights = JSON.parse((await page.locator("body").getAttribute("data-heights")) ?? "{}") as Record<string, number>;
+  const heights = JSON.parse((await page.locator("body").getAttribute("data-heights")) ?? "{}") as Record<
+    string,
+    number
+  >;
   const all: Record<string, number> = { ...heights, Interrupted: last?.height ?? 0 };
   expect(new Set(Object.values(all))).toEqual(new Set([44]));
 });
