@@ -63,7 +63,7 @@ class Answer:
                 read = self._read(event)
             except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
                 # Nothing has checked it: a malformed event fails where it is used.
-                raise unavailable("The model's answer could not be read.") from error
+                raise unavailable("The model's answer could not be read.", reason=type(error).__name__) from error
             if read is not None:
                 yield read
             self._tell_text()

@@ -3,15 +3,40 @@
 from anthropic import APIConnectionError, APIError, APIStatusError
 
 from agent.model import ModelError
+from agent.text import on_one_line
+
+#: Characters that the log has of the API's own words.
+LONGEST_REASON = 200
 
 
-def unavailable(message: str, retry_after: float | None = None) -> ModelError:
+def unavailable(message: str, retry_after: float | None = None, *, reason: str = "") -> ModelError:
     """The model cannot be asked now, or has not answered as it should: worth another try, after so many seconds."""
-    return ModelError("MODEL_UNAVAILABLE", message, retryable=True, retry_after=retry_after)
+    return ModelError("MODEL_UNAVAILABLE", message, retryable=True, retry_after=retry_after, reason=reason)
 
 
 def model_error(error: APIError) -> ModelError:
     """What an error of the SDK means to a user. The API's own words stay in the log: they may name the account."""
+    problem = _translate(error)
+    problem.reason = describe(error)
+    return problem
+
+
+def describe(error: Exception) -> str:
+    """What the log may say of an error: no text that may quote the request, and with it what was said.
+
+    Gateways do that. The words of an error in the form of the API are its own.
+    """
+    kind = type(error).__name__
+    if not isinstance(error, APIStatusError):
+        return kind if error.__cause__ is None else f"{kind}, {type(error.__cause__).__name__}"
+    words = [kind, str(error.status_code)]
+    match error.body:
+        case {"type": "error", "error": {"type": str(type_), "message": str(message)}}:
+            words += [type_, message]
+    return on_one_line(" ".join(words), LONGEST_REASON)
+
+
+def _translate(error: APIError) -> ModelError:
     if isinstance(error, APIConnectionError):
         return unavailable("The model could not be reached.")
     if not isinstance(error, APIStatusError):

@@ -11,7 +11,7 @@ import orjson
 from anthropic import APIError, AsyncAnthropic, AsyncStream
 
 from agent.anthropic_answer import MESSAGES_PATH, Answer
-from agent.anthropic_errors import model_error, unavailable
+from agent.anthropic_errors import describe, model_error, unavailable
 from agent.http_connection import Take
 from agent.http_transport import AnswerBody, StreamingTransport
 from agent.model import ModelEvent, ModelRequest, TellPiece, Usage
@@ -47,7 +47,7 @@ class AnthropicModel:
         except APIError as error:
             raise model_error(error) from error
         except httpx2.HTTPError as error:
-            raise unavailable("The connection to the model broke.") from error
+            raise unavailable("The connection to the model broke.", reason=describe(error)) from error
         finally:
             usage.add(answer.usage)
         if not answer.ended:

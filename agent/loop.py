@@ -175,7 +175,7 @@ async def _write_step(
             draft.close()
             if len(draft.parts) > shown or not error.retryable or wait is None:
                 raise
-            logger.warning("the model failed, trying again: %s (%s)", error.message, error.__cause__)
+            logger.warning("the model failed, trying again: %s (%s)", error.message, error.reason)
             await asyncio.sleep(max(wait, min(error.retry_after or 0, LONGEST_WAIT)))
 
 

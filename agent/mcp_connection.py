@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Self
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
-import anyio
 import httpx2
 from mcp.client import Client, IncomingMessage
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -15,15 +14,15 @@ from mcp.client.subscriptions import Subscription
 from mcp_types import CallToolResult, Implementation, Tool, ToolListChangedNotification
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from agent.mcp_bounds import bound_answer
 from agent.mcp_settings import McpServerSettings
 from agent.mcp_stderr import log_stderr
+from agent.mcp_transport import WatchedTransport
 
 #: Seconds for an answer to what is no call, for the list of tools, for an HTTP connection, and for an HTTP goodbye.
 REQUEST_TIMEOUT, LIST_TIMEOUT, CONNECT_TIMEOUT, GOODBYE_TIMEOUT = 10.0, 8.0, 5.0, 2.0
 #: Seconds between two bytes of an HTTP answer; the time of a call is limited elsewhere.
 SILENCE = 660.0
-#: Bytes of one HTTP answer.
-LARGEST_ANSWER = 8 * 1024 * 1024
 #: Pages of the list of tools, and tools.
 MOST_PAGES, MOST_TOOLS = 20, 200
 
@@ -77,7 +76,7 @@ async def connect(name: str, server: McpServerSettings, timeout: float) -> Async
 
     transport = _run_program(name, server) if server.command is not None else _open_address(server)
     client = Client(
-        _Watched(transport, end),
+        WatchedTransport(transport, end),
         read_timeout_seconds=REQUEST_TIMEOUT,
         message_handler=hear,
         client_info=Implementation(name="loquent", version="1"),
@@ -127,9 +126,9 @@ async def _open_address(server: McpServerSettings) -> AsyncGenerator[Any]:
     assert server.url is not None
     async with (
         httpx2.AsyncClient(
-            headers=dict(server.headers),
+            headers={"Accept-Encoding": "identity", **server.headers},
             timeout=httpx2.Timeout(CONNECT_TIMEOUT, read=SILENCE),
-            event_hooks={"request": [_hurry], "response": [_bound]},
+            event_hooks={"request": [_hurry], "response": [bound_answer]},
         ) as client,
         streamable_http_client(server.url, http_client=client) as streams,
     ):
@@ -140,75 +139,3 @@ async def _hurry(request: httpx2.Request) -> None:
     """A goodbye is not waited for."""
     if request.method == "DELETE":
         request.extensions["timeout"] = httpx2.Timeout(GOODBYE_TIMEOUT).as_dict()
-
-
-async def _bound(response: httpx2.Response) -> None:
-    """Let the body fail where it gets too large; events are bounded by the library, each for itself."""
-    if not response.headers.get("content-type", "").startswith("text/event-stream"):
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _BoundedStream(response.stream)
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for piece in self._stream:
-            size += len(piece)
-            if size > LARGEST_ANSWER:
-                raise httpx2.StreamError(f"the answer has more than {LARGEST_ANSWER:,} bytes")
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class _Watched:
-    """A transport that tells when nothing more comes by it."""
-
-    def __init__(self, transport: AbstractAsyncContextManager[Any], end: Any) -> None:
-        self._transport = transport
-        self._end = end
-
-    async def __aenter__(self) -> Any:
-        read, write = await self._transport.__aenter__()
-        return _WatchedStream(read, self._end), write
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._transport.__aexit__(*error)
-
-
-class _WatchedStream:
-    def __init__(self, stream: Any, end: Any) -> None:
-        self._stream = stream
-        self._end = end
-
-    @property
-    def last_context(self) -> Any:
-        return getattr(self._stream, "last_context", None)
-
-    async def receive(self) -> Any:
-        return await self._stream.receive()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await anext(self._stream)
-        except (StopAsyncIteration, anyio.ClosedResourceError):
-            self._end()
-            raise
-
-    async def __aenter__(self) -> Self:
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        closed: bool | None = await self._stream.__aexit__(*error)
-        return closed

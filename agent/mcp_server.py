@@ -13,7 +13,8 @@ from mcp_types import Tool as ListedTool
 
 from agent.mcp_connection import Connection, connect
 from agent.mcp_settings import McpServerSettings
-from agent.mcp_tools import LONGEST_DESCRIPTION, find_fault, name_tool, read_result
+from agent.mcp_tools import LONGEST_DESCRIPTION, find_faults, name_tool, read_result
+from agent.text import on_one_line
 from agent.tools import Tool, ToolFailed
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class McpServer:
         self._wanted = asyncio.Event()
         #: Since when there is a call that was not answered, and nothing else was either.
         self._silent_since: float | None = None
+        #: What it listed last, and of that what is not offered.
+        self._found: Sequence[ListedTool] = ()
         self._refused: frozenset[str] = frozenset()
 
     async def keep_connected(self) -> None:
@@ -58,7 +61,7 @@ class McpServer:
                     await self._follow(connection)
                 problem = "it ended the connection"
             except Exception as error:
-                problem = self._settings.redact(_describe(error))[:300]
+                problem = self._describe(error)
             finally:
                 self._forget()
             self.tried.set()
@@ -105,8 +108,10 @@ class McpServer:
         refused: dict[str, str] = {}
         found = await connection.list_tools()
         self._silent_since = None
-        for listed in found:
-            if (fault := find_fault(listed.input_schema)) is not None:
+        if found == self._found:
+            return
+        for listed, fault in zip(found, await asyncio.to_thread(find_faults, found), strict=True):
+            if fault is not None:
                 refused[listed.name] = fault
             else:
                 tool = self._make_tool(listed)
@@ -114,6 +119,7 @@ class McpServer:
         for name in sorted(refused.keys() - self._refused):
             logger.warning("mcp %s: the tool %.64r cannot be offered: %s", self.name, name, refused[name])
         self._refused = frozenset(refused)
+        self._found = found
         self.tools = tuple(offered.values())
 
     def _make_tool(self, listed: ListedTool) -> Tool:
@@ -138,13 +144,16 @@ class McpServer:
         except MCPError as error:
             raise ToolFailed("TOOL_FAILED", self._words(error)) from error
         except Exception as error:
-            logger.warning("mcp %s: a call of %.64r failed: %s", self.name, tool, _describe(error))
+            logger.warning("mcp %s: a call of %.64r failed: %s", self.name, tool, self._describe(error))
             raise ToolFailed("TOOL_FAILED", "The tool's result could not be read.") from error
         except BaseException:
             # It may have run out of time: whether the server still answers is asked at once.
             connection.news.set()
             raise
         return read_result(result)
+
+    def _describe(self, error: Exception) -> str:
+        return on_one_line(self._settings.redact(_describe(error)), 300)
 
     def _words(self, error: MCPError) -> str:
         if error.code == CONNECTION_CLOSED:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import orjson
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 #: No `__` in it and none at its end: that stands between it and the name of a tool.
 SERVER_NAME = re.compile(r"(?=.{1,32}$)[a-zA-Z0-9]+(?:[_-][a-zA-Z0-9]+)*")
+#: What may stand around a secret within a value, as in `Bearer …`, `--key=…` and in a key of several lines; characters
+#: from which on what is between is taken for one.
+AROUND, SHORTEST_WORD = re.compile(r"[\s=:&?@]+"), 8
 VARIABLE = re.compile(r"\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 
@@ -69,11 +73,17 @@ class McpServerSettings(BaseModel):
         return self.repeatable if isinstance(self.repeatable, bool) else tool in self.repeatable
 
     def redact(self, text: str) -> str:
-        """The text without any value that was configured and may be a secret: it is meant for the log."""
-        for secret in (*self.env.values(), *self.headers.values(), *self.args, self.url or ""):
-            if len(secret) >= 4:
-                text = text.replace(secret, "…")
+        """The text without any value that was configured and may be a secret, or a word of one."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
         return text
+
+    @cached_property
+    def _secrets(self) -> Sequence[str]:
+        values = [*self.env.values(), *self.headers.values(), *self.args, self.url or ""]
+        words = [word for value in values for word in AROUND.split(value) if len(word) >= SHORTEST_WORD]
+        # The longest first: of one that has another in it, the rest would be left.
+        return sorted({*(value for value in values if len(value) >= 4), *words}, key=len, reverse=True)
 
 
 def read_mcp_servers(text: str) -> dict[str, McpServerSettings]:

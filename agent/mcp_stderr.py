@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TextIO
 
+from agent.text import on_one_line
+
 logger = logging.getLogger(__name__)
 
 #: Characters of a line, and lines in so many seconds; what is more is counted.
@@ -56,7 +58,5 @@ class _Log:
                 logger.info("mcp %s: and %d more lines", self._name, self._lines - MOST_LINES)
             self._since, self._lines = now, 0
         self._lines += 1
-        text = self._redact(line.decode("utf-8", "replace").rstrip())
-        if text and self._lines <= MOST_LINES:
-            shown = "".join(character if character.isprintable() else " " for character in text[:LONGEST_LINE])
-            logger.info("mcp %s: %s", self._name, shown)
+        if self._lines <= MOST_LINES and (text := self._redact(line.decode("utf-8", "replace").rstrip())):
+            logger.info("mcp %s: %s", self._name, on_one_line(text, LONGEST_LINE))

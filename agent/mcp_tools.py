@@ -21,6 +21,7 @@ from mcp_types import (
     ResourceLink,
     TextContent,
     TextResourceContents,
+    Tool,
 )
 
 from agent.history import UNFIT
@@ -28,6 +29,8 @@ from agent.tools import ToolFailed
 
 #: Characters of a name and of a description, bytes of a schema, and characters of a result, at the most.
 LONGEST_NAME, LONGEST_DESCRIPTION, LARGEST_SCHEMA, LONGEST_RESULT = 64, 4_000, 32_768, 50_000
+#: Bytes of all schemas and descriptions of a server: each call of a model has them.
+LARGEST_OFFER = 256 * 1024
 PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
@@ -39,6 +42,29 @@ def name_tool(server: str, tool: str) -> str:
         return whole
     mark = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:8]
     return f"{fit[: LONGEST_NAME - 9]}_{mark}"
+
+
+def find_faults(tools: Sequence[Tool]) -> list[str | None]:
+    """Of each tool why it cannot be offered, None where it can. May take seconds: not for the event loop."""
+    faults: list[str | None] = []
+    left = LARGEST_OFFER
+    for tool in tools:
+        size = _size_of(tool.input_schema) + len((tool.description or "")[:LONGEST_DESCRIPTION])
+        if size <= left:
+            faults.append(find_fault(tool.input_schema))
+            # Whether it has a fault or not: to see that takes time too.
+            left -= size
+        else:
+            faults.append(f"it is too large, or all that the server offers has more than {LARGEST_OFFER:,} bytes")
+    return faults
+
+
+def _size_of(schema: Mapping[str, Any]) -> int:
+    """Bytes; 0 of one that cannot be written."""
+    try:
+        return len(orjson.dumps(schema))
+    except orjson.JSONEncodeError:
+        return 0
 
 
 def find_fault(schema: Mapping[str, Any]) -> str | None:
@@ -57,6 +83,8 @@ def find_fault(schema: Mapping[str, Any]) -> str | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError:
         return "its schema is none"
+    except RecursionError:
+        return "its schema is nested too deep"
     for name in schema.get("properties", {}):
         if not PROPERTY_NAME.fullmatch(name):
             return "the name of a parameter has other characters than letters, digits and . _ -, or too many"

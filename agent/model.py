@@ -19,7 +19,9 @@ ErrorCode = Literal[
 class ModelError(Exception):
     """A call of the model that failed, in words that are meant for users."""
 
-    def __init__(self, code: ErrorCode, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, *, retryable: bool, retry_after: float | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.code: ErrorCode = code
         self.message = message
@@ -27,6 +29,8 @@ class ModelError(Exception):
         self.retryable = retryable
         #: Seconds that the model asked to wait.
         self.retry_after = retry_after
+        #: What the log may say of it beside.
+        self.reason = reason
 
 
 @dataclass(slots=True)

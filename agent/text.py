@@ -1,4 +1,4 @@
-"""Making the model's text fit for storage: whole characters, none that PostgreSQL refuses."""
+"""Making the text of others fit: whole characters, none that PostgreSQL refuses; for the log one line."""
 
 REPLACEMENT = "\ufffd"
 
@@ -12,6 +12,11 @@ def clean(text: str) -> str:
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     # PostgreSQL cannot store it.
     return text.replace("\x00", REPLACEMENT)
+
+
+def on_one_line(text: str, longest: int) -> str:
+    """So many characters of a text of others, for the log: with nothing in it that looks like another line."""
+    return "".join(character if character.isprintable() else " " for character in text[:longest])
 
 
 class Cleaner:

@@ -203,7 +203,7 @@ class Turn:
         try:
             stopped = await self._until_ended(self._follow_agent(history))
         except ModelError as error:
-            logger.warning("run %s: %s: %s (%r)", self.run.message_id, error.code, error, error.__cause__)
+            logger.warning("run %s: %s: %s (%s)", self.run.message_id, error.code, error, error.reason)
             return error
         except LostRun:
             raise

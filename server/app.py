@@ -1,6 +1,7 @@
 """The one place that joins the rooms."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -155,6 +156,10 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
         Route("/metrics", metrics_page.respond),
         *page_routes(development_token),
     ]
+    for route in routes:
+        if isinstance(route, Route | WebSocketRoute):
+            # Its `$` lets a line's end follow: `/metrics%0a` would pass a proxy that keeps `/metrics` inside.
+            route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
     app = Starlette(
         routes=routes, middleware=_middleware(settings), lifespan=lifespan, exception_handlers={Exception: _fail}
     )

@@ -70,6 +70,10 @@ def create_parser() -> argparse.ArgumentParser:
 def _name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("must be UTF-8") from None
     return text
 
 

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import orjson
 
+from agent.text import clean_json
 from server.settings import Settings
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -95,7 +96,7 @@ class JsonFormatter(logging.Formatter):
             return orjson.dumps(line).decode()
         except orjson.JSONEncodeError:
             # Half of a surrogate pair, in what somebody sent.
-            return orjson.dumps({name: ascii(value) for name, value in line.items()}).decode()
+            return orjson.dumps(clean_json(line)).decode()
 
 
 class BackgroundHandler(logging.Handler):

@@ -21,8 +21,8 @@ from runs.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which the queue is not counted anew, and that counting it may take.
-QUEUE_AGE, QUEUE_PATIENCE = 5.0, 2.0
+#: Seconds for which the queue is not counted anew, and that counting it may take: less than the other processes wait.
+QUEUE_AGE, QUEUE_PATIENCE = 5.0, 1.0
 #: Seconds between two looks at how late the event loop is.
 LAG_INTERVAL = 0.5
 

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
         "jwt_audience",
         "jwks_url",
         "anthropic_api_key",
+        "anthropic_base_url",
         "database_url",
         "valkey_url",
         "trusted_documents",

@@ -14,6 +14,7 @@ import uvicorn
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.shared.exceptions import MCPError
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}}
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}}
@@ -32,7 +33,10 @@ TOOLS: dict[str, dict[str, Any]] = {
     "die": NOTHING,
     "complain": TEXT,
     "learn": NOTHING,
+    "trap": NOTHING,
 }
+#: By this a short result may be checked for minutes.
+TRAP = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
 #: Names and schemas that the Messages API refuses.
 STRANGE: dict[str, dict[str, Any]] = {
     "dotted.name": NOTHING,
@@ -47,6 +51,7 @@ STRANGE: dict[str, dict[str, Any]] = {
 
 bus = InMemorySubscriptionBus()
 learned: list[str] = []
+refusal: str | None = None
 
 
 def text(said: str, **more: Any) -> types.CallToolResult:
@@ -54,6 +59,8 @@ def text(said: str, **more: Any) -> types.CallToolResult:
 
 
 async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
+    if refusal is not None:
+        raise MCPError(-32000, refusal)
     if (page := params.cursor if params else None) is None:
         offered = {**TOOLS, **dict.fromkeys(learned, NOTHING)}
         following = "strange"
@@ -61,7 +68,13 @@ async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
         assert page == "strange"
         offered, following = STRANGE, None
     tools = [
-        types.Tool(name=name, description=f"Does {name}.", input_schema=schema) for name, schema in offered.items()
+        types.Tool(
+            name=name,
+            description=f"Does {name}.",
+            input_schema=schema,
+            output_schema=TRAP if name == "trap" else None,
+        )
+        for name, schema in offered.items()
     ]
     return types.ListToolsResult(tools=tools, next_cursor=following)
 
@@ -113,6 +126,8 @@ async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.
             await bus.publish(ToolsListChanged())
             await context.session.send_tool_list_changed()
             return text("Learned.")
+        case "trap":
+            return text("", structured_content={"a": "a" * 20 + "!"})
     return text(f"Did {params.name}.")
 
 
@@ -132,8 +147,11 @@ def main() -> None:
     parser.add_argument("--token", help="what the header Authorization must be")
     parser.add_argument("--pid", type=Path, help="where to write the process id")
     parser.add_argument("--silent", action="store_true", help="never answer")
+    parser.add_argument("--refusal", type=Path, help="a file: what to say in place of the list of tools")
     parser.add_argument("--stubborn", action="store_true", help="do not end when asked to")
     chosen = parser.parse_args()
+    global refusal
+    refusal = chosen.refusal and chosen.refusal.read_text()
     if chosen.pid:
         with chosen.pid.open("a") as file:
             file.write(f"{os.getpid()}\n")

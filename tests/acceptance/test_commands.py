@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from agent.anthropic_model import AnthropicModel
 from agent.model import Usage
@@ -85,3 +86,9 @@ async def test_a_probe_says_whether_the_server_on_a_port_is_ready(server: Runnin
     assert (await run("server.probe", "/readyz", LOQUENT_PORT=port))[0] == 0
     assert (await run("server.probe", "/nothing", LOQUENT_PORT=port))[0] == 1
     assert (await run("server.probe", LOQUENT_PORT=str(free_port())))[0] == 1
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/healthz", "/graphql", "/"])
+async def test_a_path_with_a_lines_end_is_none_of_ours(server: RunningServer, path: str) -> None:
+    async with httpx2.AsyncClient() as http:
+        assert (await http.get(f"{server.url}{path}%0a")).status_code == 404

@@ -5,16 +5,19 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent import mcp_connection, mcp_server, mcp_servers
+from agent import mcp_bounds, mcp_connection, mcp_server, mcp_servers
+from agent.mcp_connection import Connection
 from agent.mcp_servers import McpServers
 from agent.mcp_settings import McpServerSettings
+from agent.mcp_tools import find_faults
 from agent.parts import ToolCallPart
 from agent.tools import Outcome, Tool, call_tool
 from tests.acceptance.nodes import free_port
@@ -137,7 +140,45 @@ async def test_a_tool_that_is_new_is_offered_when_the_server_says_so(files: McpS
     assert await call(files, "files__learned") == ("SUCCEEDED", "Did learned.")
 
 
+async def test_schemas_are_looked_at_beside_the_event_loop_and_only_when_they_are_others(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    lists: list[int] = []
+
+    def look(tools: Sequence[Any]) -> list[str | None]:
+        threads.append(threading.current_thread())
+        return find_faults(tools)
+
+    async def list_tools(self: Connection) -> list[Any]:
+        lists.append(1)
+        return await list_them(self)
+
+    list_them = Connection.list_tools
+    monkeypatch.setattr(Connection, "list_tools", list_tools)
+    monkeypatch.setattr(mcp_server, "find_faults", look)
+    monkeypatch.setattr(mcp_server, "SHORTEST_INTERVAL", 0.05)
+    monkeypatch.setattr(mcp_server, "REFRESH_INTERVAL", 0.05)
+    async with connected(files=program()):
+        await until(lambda: len(lists) >= 4)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+
+
 # Results
+
+
+async def test_a_result_is_not_checked_by_the_servers_own_pattern(files: McpServers) -> None:
+    assert await call(files, "files__trap") == ("SUCCEEDED", {"a": "a" * 20 + "!"})
+
+
+async def test_a_line_that_is_too_long_is_no_result_and_others_go_on(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_bounds, "LARGEST_ANSWER", 100_000)
+    async with connected(files=program(timeout=2)) as mcp:
+        assert problem(await call(mcp, "files__huge"))[0] == "TIMEOUT"
+        assert await call(mcp, "files__echo", text="Hi") == ("SUCCEEDED", "Hi")
 
 
 async def test_text_structured_and_other_content_come_back(files: McpServers) -> None:
@@ -289,7 +330,7 @@ async def test_tools_are_called_by_http_with_the_headers_that_were_configured() 
 
 
 async def test_an_answer_by_http_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_connection, "LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr(mcp_bounds, "LARGEST_ANSWER", 100_000)
     port = free_port()
     async with listening(port), connected(web={"url": f"http://127.0.0.1:{port}/mcp"}) as mcp:
         assert (await call(mcp, "web__huge"))[0] == "FAILED"
@@ -324,6 +365,17 @@ async def test_what_a_program_complains_of_is_logged_bounded_and_without_secrets
     assert len(caplog.text) < 20_000
 
 
+async def test_what_a_server_says_of_its_failure_is_one_line_without_secrets(
+    program: Program, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = tmp_path / "said"
+    said.write_text("not you\n2026-11-22 ERROR all: is lost, open-sesame")
+    refused = program("--refusal", str(said), env={"TOKEN": "Bearer open-sesame"})
+    async with connected(files=refused) as mcp:
+        assert mcp.tools == []
+    assert "not connected: not you 2026-11-22 ERROR all: is lost, …. Next try" in caplog.text
+
+
 # The end
 
 
@@ -332,6 +384,22 @@ async def test_no_process_is_left_when_the_node_ends(program: Program, pids: Pat
     async with connected(files=program(*options)) as mcp:
         assert await call(mcp, "files__echo", text="Hi") == ("SUCCEEDED", "Hi")
         assert len(running(pids)) == 1
+    assert running(pids) == []
+
+
+async def test_no_process_is_left_when_the_node_ends_while_one_is_ended(
+    program: Program, pids: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_connection, "LIST_TIMEOUT", 0.5)
+    monkeypatch.setattr(mcp_server, "REFRESH_INTERVAL", 0.2)
+    async with connected(files=program("--stubborn")) as mcp:
+        [pid] = running(pids)
+        os.kill(pid, 19)
+        # It was listed in vain by now, and has four seconds to end.
+        await asyncio.sleep(3)
+        assert running(pids) == [pid]
+    assert mcp._running is not None
+    assert mcp._running.done()
     assert running(pids) == []
 
 

@@ -394,7 +394,9 @@ async def test_the_command_asks_before_it_deletes(stored: str, queue: Database) 
 async def test_what_cannot_be_done_ends_with_a_line_that_says_why(command: str, queue: Database) -> None:
     missing = await run_there(command, "--owner", "ann", url=None)
     assert (missing.returncode, "LOQUENT_DATABASE_URL" in missing.stderr) == (2, True)
-    assert (await run_there(command, "--owner", "", url=url_of(queue))).returncode == 2
+    for owner in ("", "\udcff"):
+        wrong = await run_there(command, "--owner", owner, url=url_of(queue))
+        assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
     away = await run_there(command, "--owner", "ann", url="postgresql://nobody@127.0.0.1:1/nothing")
     assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (1, "", 1)
 

@@ -85,6 +85,7 @@ class Wire:
     pieces: Sequence[bytes] = ()
     headers: bytes = b""
     stays: bool = False
+    status: bytes = b"200 OK"
     heads: list[bytes] = field(default_factory=list)
     base_url: str = ""
     open: int = 0
@@ -93,7 +94,8 @@ class Wire:
         self.open += 1
         try:
             self.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n" % self.headers)
+            head = b"HTTP/1.1 %b\r\nContent-Type: text/event-stream\r\n%b\r\n" % (self.status, self.headers)
+            writer.write(head)
             for piece in self.pieces:
                 writer.write(piece)
                 await writer.drain()
@@ -322,6 +324,26 @@ async def test_an_error_in_the_middle_of_an_answer_is_told_by_its_type(
     assert heard.joined == [ModelStarted("scripted-1"), TextPiece("Hel")]
     assert heard.failure == failure
     assert heard.error and "org-1" not in heard.error.message and "org-1" in str(heard.error.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit\nis low"}},
+            "UnprocessableEntityError 422 invalid_request_error Your credit is low",
+        ),
+        ({"detail": [{"msg": "bad", "input": "what Gina said"}]}, "UnprocessableEntityError 422"),
+        ({"error": {"message": "bad: what Gina said"}}, "UnprocessableEntityError 422"),
+    ],
+)
+async def test_the_log_may_have_the_apis_own_words_and_nothing_that_quotes_the_request(
+    body: dict[str, Any], reason: str
+) -> None:
+    async with serve(Wire([orjson.dumps(body)], status=b"422 No")) as wire, connected(wire.base_url) as model:
+        heard = await hear(model)
+    assert heard.error
+    assert heard.error.reason == reason
 
 
 @pytest.mark.parametrize(

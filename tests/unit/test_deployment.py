@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from server.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,3 +59,19 @@ def test_a_container_is_given_longer_to_end_than_replies_are() -> None:
     [compose] = re.findall(r"stop_grace_period: (\d+)s\n\nservices:", read("compose.yaml"))
     [unit] = re.findall(r"^TimeoutStopSec=(\d+)", read("deploy/loquent.service"), re.MULTILINE)
     assert min(int(compose), int(unit)) >= grace + Settings.model_fields["lease_seconds"].default + 10
+
+
+def test_a_variable_that_is_left_empty_is_as_if_it_were_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = (
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
+        "LOQUENT_JWT_SECRET",
+        "LOQUENT_VALKEY_URL",
+        "LOQUENT_MCP_SERVERS",
+    )
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    missing = Settings()
+    for name in names:
+        monkeypatch.setenv(name, "")
+    assert Settings() == missing

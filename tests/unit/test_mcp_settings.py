@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_types import Tool
 
 from agent.mcp_settings import InvalidMcpServers, read_mcp_servers
-from agent.mcp_tools import find_fault, name_tool
+from agent.mcp_tools import LARGEST_OFFER, find_fault, find_faults, name_tool
 from server.settings import InvalidSettings, load_settings
 
 
@@ -114,6 +115,19 @@ def test_no_text_of_the_settings_tells_a_secret() -> None:
     assert read["b"].redact("http://user:sesame3@x and sesame4") == "… and …"
 
 
+def test_a_word_of_a_value_is_a_secret_too_and_one_that_has_another_in_it_is_taken_out_whole() -> None:
+    env = {
+        "KEY": "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQ\n-----END KEY-----",
+        "A": "open",
+        "B": "open-sesame",
+    }
+    read = read_mcp_servers(servers(a={"command": "x", "args": ["--token=abcdefgh12"], "env": env}))["a"]
+    assert read.redact("bad key: MIIEvQIBADANBg") == "bad key: …"
+    assert read.redact("no abcdefgh12, no open-sesame") == "no …, no …"
+    read = read_mcp_servers(servers(a={"url": "http://x", "headers": {"A": "Bearer abcdefgh12"}}))["a"]
+    assert read.redact("invalid token abcdefgh12") == "invalid token …"
+
+
 # Names and schemas
 
 
@@ -149,3 +163,19 @@ def test_a_schema_that_the_api_refuses_has_a_fault() -> None:
         deep,
     ]
     assert [schema for schema in refused if find_fault(schema) is None] == []
+
+
+def test_a_schema_that_is_nested_deeper_than_can_be_looked_at_is_a_fault_of_its_tool_alone() -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(120):
+        deep = {"type": "object", "properties": {"x": deep}}
+    tools = [Tool(name="deep", input_schema=deep), Tool(name="flat", input_schema={"type": "object"})]
+    assert find_faults(tools) == ["its schema is nested too deep", None]
+
+
+def test_all_that_a_server_offers_together_has_a_limit() -> None:
+    schema = {"type": "object", "description": "x" * 30_000}
+    tools = [Tool(name=str(number), input_schema=schema) for number in range(20)]
+    faults = find_faults([*tools, Tool(name="small", input_schema={"type": "object"})])
+    assert faults.count(None) == LARGEST_OFFER // 30_000 + 1
+    assert faults[-1] is None
