@@ -108,9 +108,8 @@ async def test_the_first_query_of_the_readme_is_answered_and_streamed(ann: Clien
 @pytest.mark.parametrize("page", sorted({s.page for s in SNIPPETS if s.language == "sh"}), ids=lambda page: page.name)
 async def test_what_a_shell_is_told_works(page: Path, ann: Client, server: RunningServer, tmp_path: Path) -> None:
     script = "\n".join(snippet.text for snippet in SNIPPETS if snippet.page == page and snippet.language == "sh")
-    script = script.replace("http://127.0.0.1:8000", server.url).replace(
-        ".venv/bin/loquent", f"{ROOT}/.venv/bin/loquent"
-    )
+    script = script.replace("http://127.0.0.1:8000", server.url)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     shell = await create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", script,
         cwd=tmp_path, env={**os.environ, "LOQUENT_JWT_SECRET": SECRET}, stdout=PIPE, stderr=PIPE,

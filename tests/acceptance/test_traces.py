@@ -1,11 +1,14 @@
 """Spans as a collector gets them: OTLP over HTTP, decoded by its own schema."""
 
+import gc
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +69,14 @@ def collector() -> Iterator[Collector]:
     yield collector
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(autouse=True)
+async def nothing_stays() -> AsyncIterator[None]:
+    """Lets go of what delivers spans: in a process that was forked off it would begin a thread of its own."""
+    yield
+    await until(lambda: not any(thread.name.startswith("Otel") for thread in threading.enumerate()))
+    gc.collect()
 
 
 @pytest.fixture
@@ -165,6 +176,7 @@ async def test_a_collector_that_is_away_holds_nobody_up(
     start_server: StartServer, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     monkeypatch.setattr("server.traces.CLOSE_SECONDS", 0.5)
     async with start_server(traces=True) as server:
@@ -181,3 +193,9 @@ def test_nothing_of_it_is_loaded_while_traces_are_off() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+def test_a_process_that_is_forked_off_afterwards_has_one_thread() -> None:
+    reader, writer = os.pipe()
+    subprocess.run(["true"], preexec_fn=lambda: os.write(writer, bytes([len(list(Path("/proc/self/task").iterdir()))])))
+    assert os.read(reader, 1) == b"\x01"
