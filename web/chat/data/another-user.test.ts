@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
-import { WebSocket as NodeWebSocket } from "ws";
 import { Chat } from "./chat";
-import { issueToken, MemoryStorage, startServer, until, type TestServer } from "./testing";
+import { issueToken, MemoryStorage, provideWebSocket, startServer, type TestServer, until } from "./testing";
 
 vi.setConfig({ testTimeout: 30_000 });
 
@@ -10,7 +9,7 @@ let chat: Chat;
 let token: string | null;
 
 beforeAll(async () => {
-  globalThis.WebSocket ??= NodeWebSocket as unknown as typeof WebSocket;
+  provideWebSocket();
   server = await startServer();
 }, 60_000);
 

@@ -1,11 +1,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { WebSocket as NodeWebSocket } from "ws";
 import { Chat, type TokenSource } from "./chat";
 import { Client } from "./client";
 import { MessageNowDocument } from "./generated/graphql";
 import type { Message } from "./message";
-import { issueToken, MemoryStorage, Proxy, startServer, until, type TestServer } from "./testing";
+import {
+  issueToken,
+  MemoryStorage,
+  provideWebSocket,
+  Proxy,
+  startServer,
+  type TestServer,
+  until,
+} from "./testing";
 import type { Thread } from "./thread";
 import { Tokens } from "./tokens";
 
@@ -18,7 +25,7 @@ let proxy: Proxy;
 const chats: Chat[] = [];
 
 beforeAll(async () => {
-  globalThis.WebSocket ??= NodeWebSocket as unknown as typeof WebSocket;
+  provideWebSocket();
   server = await startServer();
   proxy = await new Proxy(server.origin).open();
 }, 60_000);

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { WebSocket as NodeWebSocket } from "ws";
 import { Chat } from "./chat";
 import { Client } from "./client";
 import { MessageNowDocument } from "./generated/graphql";
 import type { Message, ToolCall } from "./message";
-import { findFreePort, MemoryStorage, RehearsalServer, until } from "./testing";
+import { findFreePort, MemoryStorage, provideWebSocket, RehearsalServer, until } from "./testing";
 import { Tokens } from "./tokens";
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -13,7 +12,7 @@ let server: RehearsalServer;
 let chat: Chat;
 
 beforeAll(async () => {
-  globalThis.WebSocket ??= NodeWebSocket as unknown as typeof WebSocket;
+  provideWebSocket();
   server = new RehearsalServer(await findFreePort());
   await server.start();
   chat = new Chat({ endpoint: server.endpoint, token: () => server.token, storage: new MemoryStorage() });

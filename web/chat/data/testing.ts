@@ -1,4 +1,5 @@
 /** What the tests of this folder share: a server, a way to it that can be cut, and a storage. */
+import { WebSocket as NodeWebSocket } from "ws";
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
@@ -202,4 +203,14 @@ export async function findFreePort(): Promise<number> {
   const { port } = listener.address() as AddressInfo;
   listener.close();
   return port;
+}
+
+/** A WebSocket for a Node that has none; as in a browser, one that is closed too early throws nothing. */
+export function provideWebSocket(): void {
+  globalThis.WebSocket ??= class extends NodeWebSocket {
+    constructor(...given: ConstructorParameters<typeof NodeWebSocket>) {
+      super(...given);
+      this.on("error", () => {});
+    }
+  } as unknown as typeof WebSocket;
 }

@@ -19,6 +19,7 @@ import { Sender, type Sent } from "./sender";
 import type { Store } from "./store";
 
 const RELOAD_AFTER_MS = 2_000;
+const LONGEST_RELOAD_MS = 30_000;
 const UNKNOWN = "This conversation does not exist, or is not yours.";
 
 export type { Unsent } from "./outbox";
@@ -72,6 +73,8 @@ export class Thread {
   #isLoadingEarlier = false;
   #reading = 0;
   #reload: ReturnType<typeof setTimeout> | undefined;
+  /** How often it could not be read again, since it last could. */
+  #failures = 0;
   #isClosed = false;
 
   /** `id`: null for a conversation that its first message will begin. */
@@ -263,6 +266,7 @@ export class Thread {
     const { conversation } = await this.#ask(wanted);
     if (this.#isClosed || reading !== this.#reading) return;
     if (!conversation) throw new ServerError(UNKNOWN, "FORBIDDEN");
+    this.#failures = 0;
     batch(() => {
       const messages = this.#take(conversation.messages);
       if (wanted.leaf === null) this.#branch.newest = messages.at(-1)?.id ?? null;
@@ -288,7 +292,8 @@ export class Thread {
       this.#problem.value = UNKNOWN;
     } else if (this.#state.peek() === "ready") {
       clearTimeout(this.#reload);
-      this.#reload = setTimeout(() => void this.#load(leaf), RELOAD_AFTER_MS);
+      const wait = Math.min(LONGEST_RELOAD_MS, RELOAD_AFTER_MS * 2 ** this.#failures++);
+      this.#reload = setTimeout(() => void this.#load(leaf), wait * (0.5 + Math.random() / 2));
     } else {
       this.#state.value = "failed";
       this.#problem.value = messageOf(error);
