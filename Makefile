@@ -8,7 +8,7 @@ run: .venv/run.stamp ## Start everything on this machine: database, offline mode
 	@exec .venv/bin/python -m server dev
 
 test: .venv/dev.stamp ## All tests, on a real PostgreSQL
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 3 --dist loadfile
 
 test-clients: .venv/dev.stamp tests/clients/node_modules tests/browser/node_modules examples/node_modules web/node_modules ## Clients, pages and examples, in Node and in a browser, against real servers (needs Node 20)
 	cd tests/clients && npm test
