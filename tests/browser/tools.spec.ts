@@ -75,6 +75,8 @@ test("a message sent while a question waits is not possible, stopping is, and in
 }) => {
   const id = await storeTask(server, "Milk");
   await server.script(call("deleteTask", { id }));
+  // The list was read before there was a task.
+  await chat.open(server.url);
   await chat.send("Delete the milk");
   await expect(chat.approvalOf("deleteTask")).toBeVisible();
   await chat.composer.focus();
