@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import type { Chat } from "../chat/data/chat";
+import { Connection } from "../chat/view/Connection";
 import { Icon } from "../chat/view/icons";
 import { useAttempt } from "../chat/view/view";
 import { hasRoomForSidebar } from "./media";
@@ -77,16 +78,5 @@ function Title({ chat }: { chat: Chat }) {
         </button>
       )}
     </h1>
-  );
-}
-
-const CONNECTIONS = { connected: "", reconnecting: "Reconnecting…", offline: "Offline" };
-
-function Connection({ chat }: { chat: Chat }) {
-  const text = CONNECTIONS[chat.connection.value];
-  return (
-    <p class="connection" hidden={text === ""}>
-      {text}
-    </p>
   );
 }

@@ -1,5 +1,6 @@
 /** What stands over the chat: its name, how the connection is, and the ways to other conversations and out. */
 import type { Chat } from "../chat/data/chat";
+import { Connection } from "../chat/view/Connection";
 import { Icon } from "../chat/view/icons";
 import { useView } from "../chat/view/view";
 import { Conversations } from "./Conversations";
@@ -21,7 +22,7 @@ export function Header({ chat, heading, onClose }: HeaderProps) {
       <h2 class="heading" part="heading">
         <bdi>{heading}</bdi>
       </h2>
-      <Connection chat={chat} />
+      <Connection chat={chat} role="status" />
       <Conversations chat={chat} />
       <button
         type="button"
@@ -43,16 +44,5 @@ export function Header({ chat, heading, onClose }: HeaderProps) {
         <Icon name="close" />
       </button>
     </header>
-  );
-}
-
-const CONNECTIONS = { connected: "", reconnecting: "Reconnecting…", offline: "Offline" };
-
-function Connection({ chat }: { chat: Chat }) {
-  const text = CONNECTIONS[chat.connection.value];
-  return (
-    <p class="connection" role="status" hidden={text === ""}>
-      {text}
-    </p>
   );
 }

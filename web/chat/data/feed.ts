@@ -1,10 +1,8 @@
 /** Following a conversation as it changes, in this tab or elsewhere. */
+import { backoff } from "./backoff";
 import type { ServerError } from "./errors";
 import { ConversationStreamDocument, type ConversationStreamSubscription } from "./generated/graphql";
 import type { Socket } from "./socket";
-
-const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 30_000;
 
 export type ConversationEvent = ConversationStreamSubscription["conversationStream"];
 
@@ -80,9 +78,8 @@ export class Feed {
     if (error?.code === "FORBIDDEN") this.#sink.lost("gone");
     else if (error?.code === "BAD_USER_INPUT") this.#sink.lost("cursor");
     else {
-      const backoff =
-        Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++) * (0.5 + Math.random());
-      this.#timer = setTimeout(() => this.#subscribe(), Math.max(backoff, (error?.retryAfter ?? 0) * 1000));
+      const wait = Math.max(backoff(this.#failures++), (error?.retryAfter ?? 0) * 1000);
+      this.#timer = setTimeout(() => this.#subscribe(), wait);
     }
   }
 }

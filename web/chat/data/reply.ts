@@ -1,12 +1,10 @@
 /** Following a reply as it is written. */
+import { backoff } from "./backoff";
 import type { Client } from "./client";
 import { ServerError } from "./errors";
 import { MessageNowDocument, MessageStreamDocument } from "./generated/graphql";
 import { isFinished, type Message, type StreamEvent } from "./message";
 import type { Socket } from "./socket";
-
-const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 30_000;
 
 /** The ways to the server. */
 export interface Server {
@@ -56,8 +54,7 @@ export class ReplyReader {
 
   #end(error: ServerError | null): void {
     if (this.#isClosed || isFinished(this.#message.status.peek())) return;
-    const backoff = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++) * (0.5 + Math.random());
-    const wait = Math.max(backoff, (error?.retryAfter ?? 0) * 1000);
+    const wait = Math.max(backoff(this.#failures++), (error?.retryAfter ?? 0) * 1000);
     this.#timer = setTimeout(() => void this.#readAgain(), wait);
   }
 

@@ -1,4 +1,5 @@
 /** Subscriptions over one WebSocket, which comes back by itself and goes on where it was. */
+import { backoff } from "./backoff";
 import { documentOf } from "./document";
 import { computed, signal, type ReadonlySignal } from "@preact/signals";
 import { createClient, type Client } from "graphql-ws";
@@ -191,8 +192,7 @@ export class Socket {
   }
 
   #wait(retries: number): Promise<void> {
-    const wait =
-      Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(retries, 10)) * (0.5 + Math.random());
+    const wait = backoff(retries, FIRST_WAIT_MS, LONGEST_WAIT_MS);
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, wait);
       this.#skipWait = () => {
@@ -216,7 +216,7 @@ export class Socket {
     const wait = this.#wasRefused ? FIRST_WAIT_MS : LONGEST_WAIT_MS;
     this.#parked.add(subscription);
     clearTimeout(this.#unpark);
-    this.#unpark = setTimeout(() => this.#startParked(), wait * (0.5 + Math.random()));
+    this.#unpark = setTimeout(() => this.#startParked(), backoff(0, wait));
   }
 
   #startParked(): void {

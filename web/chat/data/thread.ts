@@ -1,5 +1,6 @@
 /** One conversation as it is shown: a branch of its messages, what is on its way, and what keeps it current. */
 import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { backoff } from "./backoff";
 import { rateReply, resolveToolCall, stopReply } from "./actions";
 import { Branch } from "./branch";
 import { Draft } from "./drafts";
@@ -19,7 +20,6 @@ import { Sender, type Sent } from "./sender";
 import type { Store } from "./store";
 
 const RELOAD_AFTER_MS = 2_000;
-const LONGEST_RELOAD_MS = 30_000;
 const UNKNOWN = "This conversation does not exist, or is not yours.";
 
 export type { Unsent } from "./outbox";
@@ -292,8 +292,7 @@ export class Thread {
       this.#problem.value = UNKNOWN;
     } else if (this.#state.peek() === "ready") {
       clearTimeout(this.#reload);
-      const wait = Math.min(LONGEST_RELOAD_MS, RELOAD_AFTER_MS * 2 ** this.#failures++);
-      this.#reload = setTimeout(() => void this.#load(leaf), wait * (0.5 + Math.random() / 2));
+      this.#reload = setTimeout(() => void this.#load(leaf), backoff(this.#failures++, RELOAD_AFTER_MS));
     } else {
       this.#state.value = "failed";
       this.#problem.value = messageOf(error);
