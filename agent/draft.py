@@ -1,11 +1,14 @@
 """A reply while it is written: its parts so far, whole at every moment."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from agent.model import Usage
 from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolCallStatus, next_order
 from agent.text import Cleaner, clean
+
+#: What is written piece by piece.
+TextKind: TypeAlias = type[TextPart] | type[ReasoningPart]
 
 
 class Draft:
@@ -15,7 +18,7 @@ class Draft:
 
     def __init__(self, parts: list[Part] | None = None) -> None:
         self._parts: list[Part] = list(parts or ())
-        self._open: type[TextPart | ReasoningPart] | None = None
+        self._open: TextKind | None = None
         #: That of the open part, in UTF-8: each piece kept as a string of its own takes ten times its size.
         self._text = bytearray()
         self._cleaner = Cleaner()
@@ -30,7 +33,7 @@ class Draft:
             return self._parts
         return [*self._parts, self._open(self._text.decode(), step=self.step)]
 
-    def add(self, kind: type[TextPart | ReasoningPart], piece: str) -> tuple[int, str]:
+    def add(self, kind: TextKind, piece: str) -> tuple[int, str]:
         """Append a piece of text or reasoning; gives the part's index and what of it is whole and clean."""
         if self._open is not kind:
             self.close()

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import httptools
 import httpx2
+
+from agent.socket_channel import Channel
 
 #: Bytes that are read ahead of a reader that is slower than the server.
 READ_AHEAD = 256 * 1024
@@ -15,12 +17,13 @@ Take: TypeAlias = Callable[[bytes], bool]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """Sends a request and hands on its answer. Errors are `httpx2.TransportError`."""
 
     __slots__ = (
         "__weakref__",
         "_body",
+        "_channel",
         "_ended",
         "_ends_by_closing",
         "_failure",
@@ -37,16 +40,15 @@ class Connection(asyncio.Protocol):
         "_silence",
         "_status",
         "_take",
-        "_transport",
         "_waiter",
         "closed",
     )
 
-    _transport: asyncio.Transport
     _parser: httptools.HttpResponseParser
 
-    def __init__(self, on_closed: "Callable[[Connection], None]") -> None:
+    def __init__(self, channel: Channel, on_closed: "Callable[[Connection], None]") -> None:
         self.closed = False
+        self._channel = channel
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._status = 0
@@ -64,8 +66,14 @@ class Connection(asyncio.Protocol):
         self._read_timeout: float | None = None
         self._last_byte = 0.0
         self._silence: asyncio.TimerHandle | None = None
+        channel.listen(self._receive, self._break)
 
     # For who asks.
+
+    def is_usable(self) -> bool:
+        """Look whether the server has ended it since the last answer."""
+        self._channel.read()
+        return not self.closed
 
     async def send(self, request: bytes, read_timeout: float | None) -> tuple[int, Headers]:
         """Send a whole request; gives status and headers of the answer. No byte may take `read_timeout` seconds."""
@@ -76,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._head_came = self._ended = self._reusable = self._ends_by_closing = False
         self._read_timeout, self._last_byte = read_timeout, self._loop.time()
         self._watch_silence()
-        self._transport.write(request)
+        self._channel.write(request)
         while not self._head_came:
             self._raise_failure()
             await self._wait()
@@ -117,7 +125,6 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close it at once. Who still reads gets an error."""
         if not self.closed:
-            self._transport.abort()
             self._lose(httpx2.ReadError("The connection was closed on this side."))
 
     async def _wait(self) -> None:
@@ -142,7 +149,7 @@ class Connection(asyncio.Protocol):
             self._paused = False
             # The silence was this side's.
             self._last_byte = self._loop.time()
-            self._transport.resume_reading()
+            self._channel.resume()
         return data
 
     # Time-outs: one timer for the whole answer, that looks when the last byte came.
@@ -168,20 +175,22 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _lose(self, failure: Exception) -> None:
-        """The connection is of no more use, also if it has not been closed yet."""
+        """The connection is of no more use."""
         if not self.closed:
             self.closed = True
+            self._channel.close()
             self._stop_watching()
             self._on_closed(self)
         self._fail(failure)
 
-    # What asyncio tells.
+    # What the channel tells.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # That of uvloop is none by inheritance.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
+        if not data:
+            if self._ends_by_closing and not self._ended:
+                self._ended = True
+            self._lose(httpx2.RemoteProtocolError("The connection broke."))
+            return
         if self._ended:
             # Nobody asked: what follows can not be told from the next answer.
             self.close()
@@ -190,7 +199,6 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._transport.abort()
             self._lose(httpx2.RemoteProtocolError("The answer is not HTTP/1.1."))
             return
         if self._take is not None and self._body:
@@ -201,6 +209,7 @@ class Connection(asyncio.Protocol):
             self._hold(len(data))
 
     def _hand_on(self, take: Take) -> None:
+        self._channel.count(len(self._body))
         data, self._body = b"".join(self._body), []
         try:
             wants_more = take(data)
@@ -218,13 +227,10 @@ class Connection(asyncio.Protocol):
         self._held += size
         if self._held > READ_AHEAD and not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            self._channel.pause()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if error is None and self._ends_by_closing and not self._ended:
-            self._ended = True
-        failure = "The connection broke." if error is None else f"The connection broke: {error}"
-        self._lose(httpx2.RemoteProtocolError(failure))
+    def _break(self, error: OSError) -> None:
+        self._lose(httpx2.RemoteProtocolError(f"The connection broke: {error}"))
 
     # What the parser tells.
 

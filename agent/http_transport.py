@@ -13,6 +13,8 @@ import httpx2
 
 from agent.happy_eyeballs import open_socket
 from agent.http_connection import Connection, Take
+from agent.socket_channel import Channel, TlsChannel
+from agent.socket_poller import make_poller
 
 #: Seconds that a connection is kept for the next request, and how many to one server are.
 KEEP_ALIVE, MOST_IDLE = 30.0, 200
@@ -34,6 +36,7 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
         self._tls = tls
         self._idle: defaultdict[Origin, dict[Connection, asyncio.TimerHandle]] = defaultdict(dict)
         self._closed = False
+        self._poller = make_poller()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; gives the response once its head has come. Raises `httpx2.TransportError`."""
@@ -67,25 +70,39 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
 
     def _take_idle(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
-        if not idle:
-            return None
-        connection, expiry = idle.popitem()
-        expiry.cancel()
-        return connection
+        while idle:
+            connection, expiry = idle.popitem()
+            expiry.cancel()
+            if connection.is_usable():
+                return connection
+        return None
 
     async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
-        scheme, host, port, name = origin
-        tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": name} if scheme == "https" else {}
         try:
             async with asyncio.timeout(timeout):
-                opened = await open_socket(host, port)
-                loop = asyncio.get_running_loop()
-                _, connection = await loop.create_connection(lambda: Connection(self._forget), sock=opened, **tls)
+                channel = await self._open(origin)
+            try:
+                return Connection(channel, self._forget)
+            except OSError:
+                channel.close()
+                raise
         except TimeoutError as error:
             raise httpx2.ConnectTimeout("Connecting took too long.") from error
         except OSError as error:
             raise httpx2.ConnectError(str(error)) from error
-        return connection
+
+    async def _open(self, origin: Origin) -> Channel:
+        scheme, host, port, name = origin
+        connected = await open_socket(host, port)
+        if scheme != "https":
+            return Channel(connected, self._poller)
+        try:
+            channel = TlsChannel(connected, self._poller, self._tls, name)
+            await channel.shake_hands()
+        except BaseException:
+            connected.close()
+            raise
+        return channel
 
     def _forget(self, connection: Connection) -> None:
         for idle in self._idle.values():

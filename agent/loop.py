@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from agent.draft import Draft
+from agent.draft import Draft, TextKind
 from agent.history import continue_history
 from agent.model import (
     BlockEnded,
@@ -29,19 +29,6 @@ logger = logging.getLogger(__name__)
 
 #: Calls of the model for one step, as long as no token of it has come; seconds before the second.
 TRIES, FIRST_WAIT, LONGEST_WAIT = 4, 0.5, 20.0
-
-
-# One is made for each token, and to freeze it would take three times as long.
-@dataclass(slots=True)
-class TextAdded:
-    part: int
-    text: str
-
-
-@dataclass(slots=True)
-class ReasoningAdded:
-    part: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +64,8 @@ class Checkpoint:
 
 
 AgentEvent = PartAdded | CallStarted | CallParked | CallEnded | Checkpoint
-#: Is told what is said when it comes, between two events, outside of any task.
-TellText: TypeAlias = Callable[[TextAdded | ReasoningAdded], None]
+#: Is told what is said when it comes, between two events, outside of any task: the kind of part, its index, the text.
+TellText: TypeAlias = Callable[[TextKind, int, str], None]
 #: Runs one call of a tool, as `call_tool` does.
 RunTool: TypeAlias = Callable[[Sequence[Tool], ToolCallPart], Coroutine[Any, Any, Outcome]]
 
@@ -154,14 +141,10 @@ async def _write_step(
     """
 
     def write(piece: Piece) -> None:
-        if isinstance(piece, TextPiece):
-            part, whole = draft.add(TextPart, piece.text)
-            if whole:
-                tell(TextAdded(part, whole))
-        else:
-            part, whole = draft.add(ReasoningPart, piece.text)
-            if whole:
-                tell(ReasoningAdded(part, whole))
+        kind: TextKind = TextPart if isinstance(piece, TextPiece) else ReasoningPart
+        part, whole = draft.add(kind, piece.text)
+        if whole:
+            tell(kind, part, whole)
 
     shown = len(draft.parts)
     for wait in _waits():

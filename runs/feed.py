@@ -14,13 +14,17 @@ from runs.log import LogReader, ReasoningDelta, TextDelta
 logger = logging.getLogger(__name__)
 
 TextPiece: TypeAlias = TextDelta | ReasoningDelta
+# A union is made anew each time that it is written, and checked more slowly.
+TEXT_PIECES = (TextDelta, ReasoningDelta)
 
 #: Wake-ups of readers a second up to which each piece goes out at once, and from which on each reader gets one piece
-#: in `LONGEST_WAIT` seconds.
+#: in `LONGEST_WAIT` seconds. That is less than the window in which a busy node reads its models' sockets: what has
+#: waited there does not wait again, but what comes from other nodes does.
 QUIET_RATE, BUSY_RATE = 6_000, 10_000
-LONGEST_WAIT = 0.04
-#: Seconds that a piece waits for each further reader of its reply: handing it out to all takes a twentieth of that.
-READER_WAIT = 0.0004
+LONGEST_WAIT = 0.03
+#: Seconds that a piece waits for each further reader of its reply, and at most: handing it out to all takes a
+#: twentieth of that, or a quarter with a thousand.
+READER_WAIT, CROWD_WAIT = 0.0005, 0.1
 #: Seconds over which wake-ups are counted; between two looks at what is due.
 MEASURED, SLOT = 0.1, 0.005
 
@@ -73,11 +77,11 @@ class Feed:
 
     def dismiss(self) -> None:
         """Something else than text has happened."""
-        if self._listeners:
+        if self._listeners and self._offset != len(self._log):
             self.flush()
-            listeners, self._listeners = self._listeners, []
-            for listener in listeners:
-                listener.dismiss()
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.dismiss()
 
     def grow(self) -> None:
         """The log has grown."""
@@ -86,36 +90,32 @@ class Feed:
 
     def flush(self) -> None:
         """Hand out all that is new."""
-        piece = bytes(memoryview(self._log)[self._offset :])
+        piece = bytes(self._log[self._offset :])
         self._offset = len(self._log)
-        events = self._reader.read(piece)
-        if all(isinstance(event, TextDelta | ReasoningDelta) for event in events):
-            for event in events:
-                self._hand_out(event)  # type: ignore[arg-type]
-        else:
-            listeners, self._listeners = self._listeners, []
-            for listener in listeners:
-                listener.dismiss()
+        for event in self._reader.read(piece):
+            if not isinstance(event, TEXT_PIECES):
+                self.dismiss()
+            elif self._listeners:
+                self._hand_out(event)
 
     def _hand_out(self, piece: TextPiece) -> None:
         shared: dict[Any, Any] = {}
-        busy = [listener for listener in self._listeners if not _takes(listener, piece, shared)]
+        busy = []
+        for listener in self._listeners:
+            try:
+                if listener.take(piece, shared):
+                    continue
+            except Exception:
+                # A reader's trouble is not the writer's, who is calling here.
+                logger.exception("a reader failed, it goes on by itself")
+            busy.append(listener)
         for listener in busy:
             self._listeners.remove(listener)
             listener.dismiss()
 
 
-def _takes(listener: Listener, piece: TextPiece, shared: dict[Any, Any]) -> bool:
-    try:
-        return listener.take(piece, shared)
-    except Exception:
-        # A reader's trouble is not the writer's, who is calling here.
-        logger.exception("a reader failed, it goes on by itself")
-        return False
-
-
 class Pace:
-    """How long text waits for more of it: not at all while little is to do, up to 40 ms under load or for many readers.
+    """How long text waits for more of it: not at all while little is to do, up to 30 ms under load, 100 for a crowd.
 
     One timer serves all feeds.
     """
@@ -150,7 +150,7 @@ class Pace:
             self._timer = loop.call_later(SLOT, self._flush_due)
 
     def _wait_of(self, readers: int) -> float:
-        return min(LONGEST_WAIT, max(self._wait, READER_WAIT * (readers - 1)))
+        return max(self._wait, min(CROWD_WAIT, READER_WAIT * (readers - 1)))
 
     def _measure(self, now: float) -> None:
         rate = self._count / (now - self._counted_since)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from agent.draft import Draft
+from agent.draft import Draft, TextKind
 from agent.history import PastMessage, build_history
 from agent.loop import (
     AgentEvent,
@@ -18,12 +18,10 @@ from agent.loop import (
     CallStarted,
     Checkpoint,
     PartAdded,
-    ReasoningAdded,
-    TextAdded,
     think,
 )
 from agent.model import Model, ModelError, OfferedModels, Usage
-from agent.parts import join_text, parts_from_json, parts_to_json
+from agent.parts import TextPart, join_text, parts_from_json, parts_to_json
 from agent.prompt import SYSTEM_PROMPT, system_prompt
 from agent.title import write_title
 from agent.tools import Tool
@@ -294,7 +292,7 @@ class Turn:
             system_prompt(datetime.now(UTC).date(), agent.prompt),
             messages,
             self._draft,
-            self._tell,
+            self._tell_text,
             max_steps=agent.max_steps,
             run_tool=self._record.call_tool,
         )
@@ -305,13 +303,9 @@ class Turn:
                 else:
                     self._tell(event)
 
-    def _tell(self, event: AgentEvent | TextAdded | ReasoningAdded) -> None:
+    def _tell(self, event: AgentEvent) -> None:
         """Show readers what the agent did."""
         match event:
-            case TextAdded(part, text):
-                data = text.encode() if part == self._part else self._begin_text() + text.encode()
-            case ReasoningAdded(part, text):
-                data = text.encode() if part == self._part else begin_reasoning() + text.encode()
             case PartAdded(part):
                 data = begin_reasoning()
             case CallStarted(part, call):
@@ -325,6 +319,14 @@ class Turn:
             case Checkpoint():
                 return
         self._part = part
+        self._append(data)
+
+    def _tell_text(self, kind: TextKind, part: int, text: str) -> None:
+        """Show readers what the agent says."""
+        data = text.encode()
+        if part != self._part:
+            self._part = part
+            data = (self._begin_text() if kind is TextPart else begin_reasoning()) + data
         self._append(data)
 
     def _begin_text(self) -> bytes:

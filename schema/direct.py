@@ -41,12 +41,16 @@ _MARKED = re.compile("|".join(f"(?P<{name}>(?<=:){re.escape(orjson.dumps(m).deco
 class Template:
     """The result of an operation for a delta, as a format with the values' names."""
 
-    format: str
+    format: bytes
 
-    def fill(self, piece: TextPiece, cursor: str) -> str:
+    def fill(self, piece: TextPiece, cursor: str) -> bytes:
         """The `data` of the result, in JSON."""
-        text = orjson.dumps(piece.text).decode()
-        return self.format % {"cursor": f'"{cursor}"', "part": piece.part, "offset": piece.offset, "text": text}
+        return self.format % {
+            b"cursor": orjson.dumps(cursor),
+            b"part": orjson.dumps(piece.part),
+            b"offset": orjson.dumps(piece.offset),
+            b"text": orjson.dumps(piece.text),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +109,10 @@ def _declared_variables(document: DocumentNode) -> set[str]:
 
 def _make_template(data: Any) -> Template:
     written = orjson.dumps(data).decode().replace("%", "%%")
-    return Template(_MARKED.sub(lambda mark: f"%({mark.lastgroup})s", written))
+    return Template(_MARKED.sub(lambda mark: f"%({mark.lastgroup})b", written).encode())
 
 
-def deliver_text(templates: Templates, cursors: StreamCursors, send: Callable[[str], bool]) -> Deliver:
+def deliver_text(templates: Templates, cursors: StreamCursors, send: Callable[[bytes], bool]) -> Deliver:
     """What sends deltas of the cursors' message by their templates.
 
     `send` sends the `data` of a result, in JSON, at once; False if it cannot at the moment.
@@ -116,7 +120,7 @@ def deliver_text(templates: Templates, cursors: StreamCursors, send: Callable[[s
 
     def deliver(piece: TextPiece, cursor: Cursor, shared: dict[Any, Any]) -> bool:
         template = templates.text if isinstance(piece, TextDelta) else templates.reasoning
-        data: str | None = shared.get(id(template))
+        data: bytes | None = shared.get(id(template))
         if data is None:
             data = shared[id(template)] = template.fill(piece, cursors.write(cursor))
         return send(data)

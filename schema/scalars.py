@@ -17,6 +17,7 @@ from runs.follow import Cursor
 Value = TypeVar("Value")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def parse_id(argument: str, value: str) -> UUID:
@@ -37,7 +38,8 @@ def parse_optional_id(argument: str, value: str | None) -> UUID | None:
 
 
 def _encode(fields: Sequence[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
+    # As `base64.urlsafe_b64encode`, which is two calls more, for each token.
+    return binascii.b2a_base64(orjson.dumps(fields), newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def _decode(argument: str, cursor: str, read: Callable[..., Value], *, of: str = "list") -> Value:

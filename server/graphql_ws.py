@@ -55,7 +55,7 @@ FORBIDDEN = 4403
 TRY_AGAIN_LATER = 1013
 
 #: How every message with data begins; the operation's id is its end.
-DATA_HEAD = '{"type":"next","payload":{"data":'
+DATA_HEAD = b'{"type":"next","payload":{"data":'
 
 
 class WebSocketContext(RequestContext):
@@ -259,10 +259,10 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
         templates = self._view.templates.find(operation.query, operation.operation_name, operation.variables)
         if templates is None:
             return None
-        tail = f'}},"id":{encode_json(operation.id).decode()}}}'
+        send_at_once, tail = self.websocket.send_at_once, b'},"id":%b}' % encode_json(operation.id)
 
-        def send(data: str) -> bool:
-            return not operation.completed and self.websocket.send_at_once(f"{DATA_HEAD}{data}{tail}")
+        def send(data: bytes) -> bool:
+            return not operation.completed and send_at_once(DATA_HEAD + data + tail)
 
         return deliver_text(templates, cursors, send)
 

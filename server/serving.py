@@ -16,7 +16,7 @@ from server.settings import Settings
 from server.wire import HttpProtocol, WebSocketProtocol
 
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
-GARBAGE_THRESHOLDS = (5_000, 20, 50)
+GARBAGE_THRESHOLDS = (10_000, 50, 20)
 
 logger = logging.getLogger(__name__)
 

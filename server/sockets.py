@@ -106,7 +106,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         self.close_code: int | None = None
         #: Called once, when a close begins: it may take long with a client that does not read.
         self.on_close: Callable[[], None] = lambda: None
-        self._send_at_once: Callable[[str], bool] = response.scope.get("extensions", {}).get(SEND_AT_ONCE, _never)
+        self._send_at_once: Callable[[bytes], bool] = response.scope.get("extensions", {}).get(SEND_AT_ONCE, _never)
         self._traffic = TokenBucket(MESSAGES_PER_OPERATION * view.socket_limits.operations_per_second)
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
@@ -141,7 +141,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         text = self.view.encode_json(message)
         # Bytes would be a binary frame, which the protocol does not know.
         assert isinstance(text, str)
-        if self._send_at_once(text):
+        if self._send_at_once(text.encode()):
             return
         try:
             await self.ws.send_text(text)
@@ -151,9 +151,9 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
             self._begin_to_close()
             raise WebSocketDisconnected from None
 
-    def send_at_once(self, text: str) -> bool:
-        """Send a message if that needs no waiting for the client; else False, and nothing is sent."""
-        return not self.closed and self._send_at_once(text)
+    def send_at_once(self, message: bytes) -> bool:
+        """Send a message, text in UTF-8, if that needs no waiting for the client; else False, and nothing is sent."""
+        return not self.closed and self._send_at_once(message)
 
     async def close(self, code: int, reason: str) -> None:
         """Close it unless that has begun; a client that has left already is no failure."""
@@ -170,7 +170,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
             self.on_close()
 
 
-def _never(text: str) -> bool:
+def _never(message: bytes) -> bool:
     """Another server than ours has no such way."""
     return False
 

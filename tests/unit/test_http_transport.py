@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import ipaddress
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agent import happy_eyeballs, http_transport
 from agent.http_connection import READ_AHEAD
 from agent.http_transport import AnswerBody, StreamingTransport
+from agent.socket_poller import LoopPoller, make_poller
 from tests.conftest import PATIENCE, until
 
 
@@ -52,8 +54,16 @@ class Visit:
         except ConnectionError:
             pass
 
+    async def read_some(self, length: int) -> None:
+        """A part of what the client says."""
+        await self._reader.readexactly(length)
+
     def hang_up(self) -> None:
         self._writer.close()
+
+    def cut_off(self) -> None:
+        """End it at once, as far as the system is concerned, and without a word of TLS."""
+        self._writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
 
 class Raw:
@@ -135,9 +145,59 @@ UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello"
 WITH_TRAILER = CHUNKED + b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
 
 
+@pytest.fixture(params=[make_poller, LoopPoller], ids=["the system's poller", "the loop's poller"])
+def _each_poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_transport, "make_poller", request.param)
+
+
+#: For what must be so whatever this system's way of reading sockets is.
+over_each_poller = pytest.mark.usefixtures("_each_poller")
+
+
+@pytest.fixture(scope="module")
+def tls_server(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A server's TLS with a certificate of its own making, and that certificate's file."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    key_file, file = folder / "key.pem", folder / "certificate.pem"
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key_file)
+    return context, file
+
+
+@pytest.fixture
+def trusting(tls_server: tuple[ssl.SSLContext, Path]) -> ssl.SSLContext:
+    """A client's TLS that trusts that server."""
+    return ssl.create_default_context(cafile=str(tls_server[1]))
+
+
+@pytest.fixture(params=[False, True], ids=["in the clear", "by TLS"])
+def server_tls(request: pytest.FixtureRequest, tls_server: tuple[ssl.SSLContext, Path]) -> ssl.SSLContext | None:
+    """What a server needs for each of the schemes."""
+    return tls_server[0] if request.param else None
+
+
 # Whole answers
 
 
+@over_each_poller
 @pytest.mark.parametrize("answer", [HELLO, CHUNKED_HELLO, UNTIL_CLOSE, WITH_TRAILER])
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 async def test_an_answer_is_whole_however_its_length_is_told_and_its_bytes_are_cut(answer: bytes, cut: int) -> None:
@@ -201,6 +261,7 @@ async def test_an_answer_that_is_cut_is_an_error(answer: bytes) -> None:
             await http.get(server.url)
 
 
+@over_each_poller
 async def test_what_came_before_a_cut_is_read() -> None:
     answer = saying(CHUNKED + b"5\r\nhello\r\n", hang_up=True)
     async with serve(answer) as server, client() as http, http.stream("GET", server.url) as response:
@@ -358,6 +419,7 @@ async def test_a_header_cannot_write_other_headers(key: str) -> None:
 # Connections
 
 
+@over_each_poller
 async def test_a_connection_is_used_again() -> None:
     async with serve(saying(CHUNKED_HELLO)) as server, client() as http:
         for _ in range(3):
@@ -372,6 +434,7 @@ async def test_a_connection_that_the_server_wants_closed_is_not_used_again() -> 
     assert len(server.visits) == 2
 
 
+@over_each_poller
 async def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
     async with serve(saying(HELLO, hang_up=True)) as server, client() as http:
         for _ in range(3):
@@ -395,6 +458,32 @@ async def test_what_was_not_asked_for_is_no_answer_to_the_next_request(more: byt
                 await until(has_said_all)
                 await asyncio.sleep(0.02)
         assert len(server.visits) == 2
+
+
+async def test_a_kept_connection_that_the_server_has_just_closed_is_not_asked_again() -> None:
+    asked: list[Visit] = []
+
+    async def converse(visit: Visit) -> None:
+        while await visit.read_request():
+            asked.append(visit)
+            await visit.write(HELLO)
+
+    async with serve(converse) as server, client() as http:
+        await http.get(server.url)
+        # Nothing comes between this and the next request: no poller could look.
+        server.visits[0].cut_off()
+        with contextlib.suppress(httpx2.RemoteProtocolError):
+            await http.get(server.url)
+        assert (await http.get(server.url)).text == "hello"
+    assert asked.count(server.visits[0]) == 1
+
+
+async def test_a_kept_connection_that_the_server_has_just_closed_costs_the_next_request_nothing() -> None:
+    async with serve(saying(HELLO)) as server, client() as http:
+        await http.get(server.url)
+        server.visits[0].cut_off()
+        assert (await http.get(server.url)).text == "hello"
+    assert len(server.visits) == 2
 
 
 async def test_a_connection_that_breaks_when_it_is_asked_again_is_a_clean_error() -> None:
@@ -448,6 +537,7 @@ async def test_any_number_of_answers_may_be_read_at_a_time_and_some_connections_
         await until(lambda: server.open == 0)
 
 
+@over_each_poller
 async def test_a_connection_that_nobody_uses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_transport, "KEEP_ALIVE", 0.05)
     async with serve(saying(HELLO)) as server, client() as http:
@@ -473,6 +563,7 @@ async def test_a_connection_that_is_used_again_is_not_closed_for_its_idleness_be
     assert len(server.visits) == 1
 
 
+@over_each_poller
 @pytest.mark.parametrize("before", [b"", CHUNKED + b"5\r\nhello\r\n"])
 async def test_who_is_cancelled_hangs_up(before: bytes) -> None:
     async def converse(visit: Visit) -> None:
@@ -489,6 +580,7 @@ async def test_who_is_cancelled_hangs_up(before: bytes) -> None:
         assert asking.cancelled()
 
 
+@over_each_poller
 async def test_who_leaves_an_answer_early_hangs_up() -> None:
     async def converse(visit: Visit) -> None:
         await visit.read_request()
@@ -503,6 +595,7 @@ async def test_who_leaves_an_answer_early_hangs_up() -> None:
             await body_of(response).feed(lambda piece: True)
 
 
+@over_each_poller
 async def test_who_leaves_an_answer_that_has_come_whole_is_answered_the_next_time() -> None:
     # Its last piece is the one that is too much.
     length = READ_AHEAD
@@ -515,9 +608,54 @@ async def test_who_leaves_an_answer_that_has_come_whole_is_answered_the_next_tim
             assert len((await http.get(server.url)).content) == length
 
 
+# Requests that a socket does not take at once
+
+#: That many bytes no two sockets hold.
+LONG = random.Random(7).randbytes(24 * 1024 * 1024)
+
+
+@over_each_poller
+async def test_a_long_request_comes_whole_to_a_server_that_is_slow(
+    server_tls: ssl.SSLContext | None, trusting: ssl.SSLContext
+) -> None:
+    async def converse(visit: Visit) -> None:
+        await asyncio.sleep(0.1)
+        while request := await visit.read_request():
+            await visit.write(HELLO if request.endswith(b"\r\n\r\n" + LONG) else HELLO.replace(b"hello", b"wrong"))
+
+    async with serve(converse, tls=server_tls) as server, client(tls=trusting) as http:
+        for _ in range(2):
+            assert (await http.post(server.url, content=LONG)).text == "hello"
+    assert len(server.visits) == 1
+
+
+async def test_a_server_that_closes_while_a_long_request_is_written_is_a_clean_error(
+    server_tls: ssl.SSLContext | None, trusting: ssl.SSLContext
+) -> None:
+    async def converse(visit: Visit) -> None:
+        await visit.read_some(50_000)
+
+    async with serve(converse, tls=server_tls) as server, client(tls=trusting) as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.post(server.url, content=LONG)
+
+
+async def test_a_server_that_answers_and_closes_before_it_has_the_whole_request_is_heard(
+    server_tls: ssl.SSLContext | None, trusting: ssl.SSLContext
+) -> None:
+    async def converse(visit: Visit) -> None:
+        await visit.read_some(50_000)
+        await visit.write(HELLO.replace(b"200 OK", b"413 Content Too Large"))
+
+    async with serve(converse, tls=server_tls) as server, client(tls=trusting) as http:
+        response = await http.post(server.url, content=LONG)
+        assert (response.status_code, response.text) == (413, "hello")
+
+
 # A reader and its answer
 
 
+@over_each_poller
 async def test_a_server_waits_for_a_reader_that_is_slow_and_is_not_blamed_for_the_silence() -> None:
     total = 64 * 1024 * 1024
 
@@ -539,6 +677,7 @@ async def test_a_server_waits_for_a_reader_that_is_slow_and_is_not_blamed_for_th
         await one_of_some_tries(ask)
 
 
+@over_each_poller
 async def test_pieces_are_taken_at_once_and_in_order_until_one_is_refused() -> None:
     said, said_so_far = asyncio.Event(), bytearray()
 
@@ -614,39 +753,10 @@ async def test_a_reader_that_fails_at_the_last_piece_leaves_the_connection_to_th
 # TLS
 
 
-@pytest.fixture(scope="module")
-def tls_server(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS with a certificate of its own making, and that certificate's file."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    key_file, file = folder / "key.pem", folder / "certificate.pem"
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key_file)
-    return context, file
-
-
-async def test_answers_come_over_tls(tls_server: tuple[ssl.SSLContext, Path]) -> None:
-    context, certificate = tls_server
-    trusting = ssl.create_default_context(cafile=str(certificate))
+@over_each_poller
+async def test_answers_come_over_tls(tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext) -> None:
     async with (
-        serve(saying(CHUNKED, CHUNKED_HELLO[len(CHUNKED) :]), tls=context) as server,
+        serve(saying(CHUNKED, CHUNKED_HELLO[len(CHUNKED) :]), tls=tls_server[0]) as server,
         client(tls=trusting) as http,
     ):
         for _ in range(3):
@@ -660,17 +770,117 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: tupl
             await http.get(server.url)
 
 
-async def test_the_certificate_of_another_host_is_refused(tls_server: tuple[ssl.SSLContext, Path]) -> None:
-    context, certificate = tls_server
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    async with serve(saying(HELLO), tls=context) as server, client(tls=trusting) as http:
+async def test_the_certificate_of_another_host_is_refused(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext
+) -> None:
+    async with serve(saying(HELLO), tls=tls_server[0]) as server, client(tls=trusting) as http:
         with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await http.get(server.url.replace("127.0.0.1", "localhost"))
 
 
-async def test_an_answer_over_tls_that_is_cut_is_an_error(tls_server: tuple[ssl.SSLContext, Path]) -> None:
-    context, certificate = tls_server
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    async with serve(saying(HELLO[:-1], hang_up=True), tls=context) as server, client(tls=trusting) as http:
+async def test_an_answer_over_tls_that_is_cut_is_an_error(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext
+) -> None:
+    async with serve(saying(HELLO[:-1], hang_up=True), tls=tls_server[0]) as server, client(tls=trusting) as http:
         with pytest.raises(httpx2.RemoteProtocolError):
             await http.get(server.url)
+
+
+async def test_an_answer_of_many_records_comes_whole(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LONG)
+    async with serve(saying(head + LONG), tls=tls_server[0]) as server, client(tls=trusting) as http:
+        assert (await http.get(server.url)).content == LONG
+
+
+@asynccontextmanager
+async def byte_by_byte(server: Raw) -> AsyncIterator[str]:
+    """A URL of the server where each byte that it says comes by itself."""
+
+    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asks = await asyncio.open_connection(*address_of(server))
+
+        async def ask() -> None:
+            while request := await reader.read(65536):
+                asks.write(request)
+
+        asking = asyncio.create_task(ask())
+        while answer := await answers.read(65536):
+            for byte in answer:
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+        writer.close()
+        asking.cancel()
+        asks.close()
+
+    relay = await asyncio.start_server(visited, "127.0.0.1", 0)
+    try:
+        yield str(httpx2.URL(server.url).copy_with(port=relay.sockets[0].getsockname()[1]))
+    finally:
+        relay.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_records_may_be_cut_anywhere(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    trusting.maximum_version = version
+    answer = saying(UNTIL_CLOSE[:9], UNTIL_CLOSE[9:-3], UNTIL_CLOSE[-3:], hang_up=True)
+    async with serve(answer, tls=tls_server[0]) as server, byte_by_byte(server) as url, client(tls=trusting) as http:
+        assert (await http.get(url)).text == "hello"
+
+
+async def test_the_end_of_an_answer_that_ends_by_closing_must_be_told_by_tls(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext
+) -> None:
+    async def converse(visit: Visit) -> None:
+        request = await visit.read_request()
+        await visit.write(UNTIL_CLOSE)
+        if b"/cut" in request:
+            visit.cut_off()
+
+    async with serve(converse, tls=tls_server[0]) as server, client(tls=trusting) as http:
+        assert (await http.get(server.url)).text == "hello"
+        with pytest.raises(httpx2.RemoteProtocolError, match="without the end of TLS"):
+            await http.get(server.url + "cut")
+
+
+async def test_an_answer_whose_end_comes_with_more_than_is_read_ahead_is_whole(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext
+) -> None:
+    ended = asyncio.Event()
+
+    async def converse(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.write(UNTIL_CLOSE + bytes(READ_AHEAD - 10_000))
+        await asyncio.sleep(0.1)
+        # At once, so that it is read at once.
+        await visit.write(bytes(20_000))
+        visit.hang_up()
+        ended.set()
+
+    async with (
+        serve(converse, tls=tls_server[0]) as server,
+        client(tls=trusting) as http,
+        http.stream("GET", server.url) as response,
+    ):
+        await ended.wait()
+        await asyncio.sleep(0.1)
+        assert sum([len(piece) async for piece in response.aiter_raw()]) == len(b"hello") + READ_AHEAD + 10_000
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"\x16\x03\x03\x00\x7a\x02\x00", b"\x15\x03\x03\x00\x02\x02\x28", b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+    ids=["nothing", "part of a record", "a refusal", "no TLS"],
+)
+async def test_a_handshake_that_the_server_breaks_off_is_an_error(said: bytes, trusting: ssl.SSLContext) -> None:
+    async def converse(visit: Visit) -> None:
+        await visit.read_some(100)
+        await visit.write(said)
+
+    async with serve(converse) as server, client(tls=trusting) as http:
+        with pytest.raises(httpx2.ConnectError):
+            await http.get(server.url.replace("http:", "https:"))
+        await until(lambda: server.open == 0)
