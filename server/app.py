@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from agent.deferred_model import ConnectedModel, DeferredModel
-from agent.mcp_servers import McpServers
+from agent.mcp.servers import McpServers
 from agent.model import OfferedModels
 from agent.prompt import SYSTEM_PROMPT
 from persistence.database import Database, is_unreachable
@@ -29,15 +29,15 @@ from schema.limits import DocumentLimits
 from schema.root import create_schema
 from schema.tools import Toolbox
 from server.auth import Verifier, create_verifier
-from server.graphql_http import GraphQLEndpoint
-from server.graphql_response import refuse
-from server.headers import DEFAULTS, DefaultHeaders
-from server.node_figures import Node, SharedLive
-from server.observability import Observability
+from server.observability.node_figures import Node, SharedLive
+from server.observability.observer import Observability
 from server.pages import PAGE_DOCUMENTS, graphiql_page, page_routes
 from server.settings import InvalidSettings, Settings, require_for_production
-from server.sockets import SocketLimits
-from server.trusted_documents import InvalidManifest, TrustedDocuments, load_manifest
+from server.transport.graphql_http import GraphQLEndpoint
+from server.transport.graphql_response import refuse
+from server.transport.headers import DEFAULTS, DefaultHeaders
+from server.transport.sockets import SocketLimits
+from server.transport.trusted_documents import InvalidManifest, TrustedDocuments, load_manifest
 
 
 def create_app(settings: Settings, *, development_token: str | None = None) -> Starlette:
@@ -177,7 +177,7 @@ def create_app(settings: Settings, *, development_token: str | None = None) -> S
 
 def _connect_model(settings: Settings) -> ConnectedModel:
     # Here, since the SDK takes longer to load than all the rest: it does while others are served.
-    from agent.anthropic_model import AnthropicModel
+    from agent.anthropic.model import AnthropicModel
 
     assert settings.anthropic_api_key
     return AnthropicModel(

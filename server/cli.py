@@ -103,7 +103,7 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 def _serve_alone(settings: Settings) -> int:
     from server.app import create_app
-    from server.logs import configure_logging
+    from server.observability.logs import configure_logging
     from server.serving import run, run_server
 
     configure_logging(settings)
@@ -155,7 +155,7 @@ def _check(_: argparse.Namespace) -> int:
 def _migrate(_: argparse.Namespace) -> int:
     from persistence.database import Database
     from persistence.migrate import TablesBusy
-    from server.logs import configure_logging
+    from server.observability.logs import configure_logging
 
     async def migrate(settings: Settings) -> bool:
         assert settings.database_url

@@ -13,7 +13,7 @@ from persistence.database import Database
 from persistence.embedded import run_postgres
 from server.app import create_app
 from server.auth import issue_token
-from server.logs import configure_logging
+from server.observability.logs import configure_logging
 from server.serving import run, run_server
 from server.settings import Settings
 

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from server.settings import Settings
-from server.wire import HttpProtocol, WebSocketProtocol
+from server.transport.wire import HttpProtocol, WebSocketProtocol
 
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
 GARBAGE_THRESHOLDS = (10_000, 50, 20)

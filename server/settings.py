@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agent.mcp_settings import McpServerSettings, read_mcp_servers
+from agent.mcp.settings import McpServerSettings, read_mcp_servers
 from resolvers.inputs import LARGEST_INT
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from types import FrameType
 
 from runs.embedded_valkey import end_with_parent, run_valkey
-from server.logs import configure_logging
+from server.observability.logs import configure_logging
 from server.serving import listen
 from server.settings import Settings, require_for_production
 

@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent import anthropic_model, loop, tools
+from agent import loop, tools
+from agent.anthropic import model as anthropic_model
 from agent.messages_wire import Answer, Fault, Refusal, Respond, Text, Thinking, ToolUse
 from persistence.database import Database
 from tests.client import Client, Reading, Sent

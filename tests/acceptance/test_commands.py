@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from agent.anthropic_model import AnthropicModel
+from agent.anthropic.model import AnthropicModel
 from agent.model import Usage
 from agent.title import write_title
 from tests.acceptance.nodes import free_port

@@ -21,7 +21,7 @@ import strawberry
 from graphql import GraphQLSchema, build_schema, parse, validate
 
 import schema.mutation
-from agent.mcp_settings import read_mcp_servers
+from agent.mcp.settings import read_mcp_servers
 from schema.query import Query
 from schema.task import Task
 from schema.tools import Toolbox

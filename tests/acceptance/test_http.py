@@ -243,7 +243,7 @@ async def test_what_nobody_expected_is_told_in_our_form(
     async def fail(*_: Any) -> None:
         raise RuntimeError("a secret of the server")
 
-    monkeypatch.setattr("server.graphql_http.read_request", fail)
+    monkeypatch.setattr("server.transport.graphql_http.read_request", fail)
     response = await post(ann, VIEWER)
     assert response.status_code == 500
     assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"

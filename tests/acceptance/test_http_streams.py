@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from agent.messages_wire import Answer, Text
-from server import streaming as streams
-from server.graphql_http import GraphQLEndpoint
-from server.streaming import EventFraming, MultipartFraming
+from server.transport import streaming as streams
+from server.transport.graphql_http import GraphQLEndpoint
+from server.transport.streaming import EventFraming, MultipartFraming
 from tests.client import STREAM, Client, Reading
 from tests.conftest import ConnectClient, RunningServer, StartServer, until
 from tests.model import ScriptedModel, say

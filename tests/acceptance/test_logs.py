@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.messages_wire import Answer, Text, ToolUse
-from server.logs import MOST_LINES, BackgroundHandler, JsonFormatter, TextFormatter
+from server.observability.logs import MOST_LINES, BackgroundHandler, JsonFormatter, TextFormatter
 from tests.acceptance.nodes import Cluster, Node, run_cluster
 from tests.client import SEND, Client, GraphQLFailed
 from tests.conftest import until

@@ -177,7 +177,7 @@ async def test_a_collector_that_is_away_holds_nobody_up(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    monkeypatch.setattr("server.traces.CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr("server.observability.traces.CLOSE_SECONDS", 0.5)
     async with start_server(traces=True) as server:
         hal = Client(server.url, "hal")
         _, reply = await hal.ask("Go.")
@@ -187,7 +187,7 @@ async def test_a_collector_that_is_away_holds_nobody_up(
 
 def test_nothing_of_it_is_loaded_while_traces_are_off() -> None:
     code = (
-        "import sys; from server.observability import Observability; from server.settings import Settings;"
+        "import sys; from server.observability.observer import Observability; from server.settings import Settings;"
         "Observability(Settings()); print(*(name for name in sys.modules if name.startswith('opentelemetry')))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

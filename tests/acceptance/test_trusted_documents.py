@@ -12,7 +12,7 @@ from graphql import build_schema, parse, validate
 
 from server.cli import main
 from server.pages import PAGE_DOCUMENTS
-from server.trusted_documents import InvalidManifest, load_manifest
+from server.transport.trusted_documents import InvalidManifest, load_manifest
 from tests.client import STREAM, Client
 from tests.conftest import ConnectClient, StartServer
 from tests.model import ScriptedModel

@@ -25,9 +25,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from resolvers.errors import BadUserInput
 from schema.limits import DocumentLimits
 from schema.root import LoquentSchema
-from server import graphql_ws, sockets
-from server.graphql_ws import TransportWSHandler
-from server.sockets import SocketLimits, WebSocketAdapter, fit_reason
+from server.transport import graphql_ws, sockets
+from server.transport.graphql_ws import TransportWSHandler
+from server.transport.sockets import SocketLimits, WebSocketAdapter, fit_reason
 from tests.client import Client
 from tests.conftest import PATIENCE, Clock, ConnectClient, RunningServer, StartServer, until
 

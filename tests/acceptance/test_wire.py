@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server import graphql_ws, wire
-from server.wire import WebSocketProtocol
+from server.transport import graphql_ws, wire
+from server.transport.wire import WebSocketProtocol
 from tests.acceptance.test_websocket import VIEWER, clock, knock, signed_in
 from tests.client import Client
 from tests.conftest import PATIENCE, RunningServer, StartServer, until

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import make_url, text
 
-from agent.anthropic_model import AnthropicModel
+from agent.anthropic.model import AnthropicModel
 from persistence.database import Database
 from persistence.runs import ClaimedRun
 from runs.live import LiveReplies

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from agent import mcp_bounds, mcp_connection, mcp_server, mcp_servers
-from agent.mcp_connection import Connection
-from agent.mcp_servers import McpServers
-from agent.mcp_settings import McpServerSettings
-from agent.mcp_tools import find_faults
+from agent.mcp import bounds, connection, server, servers
+from agent.mcp.connection import Connection
+from agent.mcp.servers import McpServers
+from agent.mcp.settings import McpServerSettings
+from agent.mcp.tools import find_faults
 from agent.parts import ToolCallPart
 from agent.tools import Outcome, Tool, call_tool
 from tests.acceptance.nodes import free_port
@@ -31,8 +31,8 @@ Program = Callable[..., dict[str, Any]]
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine takes long to start a program."""
-    monkeypatch.setattr(mcp_servers, "START_TIMEOUT", 60.0)
-    monkeypatch.setattr(mcp_server, "PATIENCE", 25.0)
+    monkeypatch.setattr(servers, "START_TIMEOUT", 60.0)
+    monkeypatch.setattr(server, "PATIENCE", 25.0)
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ async def test_schemas_are_looked_at_beside_the_event_loop_and_only_when_they_ar
 
     list_them = Connection.list_tools
     monkeypatch.setattr(Connection, "list_tools", list_tools)
-    monkeypatch.setattr(mcp_server, "find_faults", look)
-    monkeypatch.setattr(mcp_server, "SHORTEST_INTERVAL", 0.05)
-    monkeypatch.setattr(mcp_server, "REFRESH_INTERVAL", 0.05)
+    monkeypatch.setattr(server, "find_faults", look)
+    monkeypatch.setattr(server, "SHORTEST_INTERVAL", 0.05)
+    monkeypatch.setattr(server, "REFRESH_INTERVAL", 0.05)
     async with connected(files=program()):
         await until(lambda: len(lists) >= 4)
     assert len(threads) == 1
@@ -175,7 +175,7 @@ async def test_a_result_is_not_checked_by_the_servers_own_pattern(files: McpServ
 async def test_a_line_that_is_too_long_is_no_result_and_others_go_on(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcp_bounds, "LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr(bounds, "LARGEST_ANSWER", 100_000)
     async with connected(files=program(timeout=2)) as mcp:
         assert problem(await call(mcp, "files__huge"))[0] == "TIMEOUT"
         assert await call(mcp, "files__echo", text="Hi") == ("SUCCEEDED", "Hi")
@@ -257,7 +257,7 @@ async def test_a_server_that_cannot_be_started_leaves_the_others_alone(
 async def test_a_server_that_never_answers_holds_the_start_up_for_seconds_only(
     program: Program, pids: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcp_servers, "START_TIMEOUT", 1.0)
+    monkeypatch.setattr(servers, "START_TIMEOUT", 1.0)
     async with asyncio.timeout(10), connected(silent=program("--silent")) as mcp:
         assert mcp.tools == []
         await until(lambda: len(running(pids)) == 1)
@@ -265,7 +265,7 @@ async def test_a_server_that_never_answers_holds_the_start_up_for_seconds_only(
 
 
 async def test_a_call_of_a_server_that_is_away_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_server, "PATIENCE", 0.2)
+    monkeypatch.setattr(server, "PATIENCE", 0.2)
     port = free_port()
     web = {"url": f"http://127.0.0.1:{port}/mcp"}
     async with listening(port) as process, connected(web=web) as mcp:
@@ -291,7 +291,7 @@ async def test_a_call_of_a_server_that_is_away_fails_in_words(monkeypatch: pytes
 async def test_a_server_that_stands_still_is_started_again(
     program: Program, pids: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcp_connection, "LIST_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection, "LIST_TIMEOUT", 0.5)
     async with connected(files=program(timeout=1)) as mcp:
         [pid] = running(pids)
         os.kill(pid, 19)
@@ -307,8 +307,8 @@ async def test_a_server_that_stands_still_is_started_again(
 async def test_a_server_that_is_busy_with_a_call_is_left_to_it(
     program: Program, pids: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcp_connection, "LIST_TIMEOUT", 0.5)
-    monkeypatch.setattr(mcp_server, "REFRESH_INTERVAL", 0.2)
+    monkeypatch.setattr(connection, "LIST_TIMEOUT", 0.5)
+    monkeypatch.setattr(server, "REFRESH_INTERVAL", 0.2)
     async with connected(files=program()) as mcp:
         assert await call(mcp, "files__toil") == ("SUCCEEDED", "Done.")
     assert len(pids.read_text().split()) == 1
@@ -330,7 +330,7 @@ async def test_tools_are_called_by_http_with_the_headers_that_were_configured() 
 
 
 async def test_an_answer_by_http_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_bounds, "LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr(bounds, "LARGEST_ANSWER", 100_000)
     port = free_port()
     async with listening(port), connected(web={"url": f"http://127.0.0.1:{port}/mcp"}) as mcp:
         assert (await call(mcp, "web__huge"))[0] == "FAILED"
@@ -390,8 +390,8 @@ async def test_no_process_is_left_when_the_node_ends(program: Program, pids: Pat
 async def test_no_process_is_left_when_the_node_ends_while_one_is_ended(
     program: Program, pids: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcp_connection, "LIST_TIMEOUT", 0.5)
-    monkeypatch.setattr(mcp_server, "REFRESH_INTERVAL", 0.2)
+    monkeypatch.setattr(connection, "LIST_TIMEOUT", 0.5)
+    monkeypatch.setattr(server, "REFRESH_INTERVAL", 0.2)
     async with connected(files=program("--stubborn")) as mcp:
         [pid] = running(pids)
         os.kill(pid, 19)

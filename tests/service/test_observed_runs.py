@@ -8,8 +8,8 @@ from agent.parts import TextPart
 from persistence.database import Database
 from resolvers.approvals import resolve_tool_call
 from runs.observer import RunObserver, RunRecord
-from server.metrics import Metrics
-from server.node_figures import Queue
+from server.observability.metrics import Metrics
+from server.observability.node_figures import Queue
 from tests.conftest import until
 from tests.model import ScriptedModel, say
 from tests.workers import StartNode, begin_and_die, call_by, finished, parts_of, send, statuses

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.accept import Form, parse_accept, parse_parameters, prefers_page, rank_forms
+from server.transport.accept import Form, parse_accept, parse_parameters, prefers_page, rank_forms
 
 APOLLO = (
     'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/graphql-response+json,application/json;q=0.9'

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.anthropic_model import AnthropicModel
+from agent.anthropic.model import AnthropicModel
 from agent.messages_wire import Answer, Refusal, Text, Thinking, serve_model
 from agent.messages_wire import ToolUse as Call
 from agent.model import (

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from anyio.abc import ByteReceiveStream
 
-from agent import mcp_bounds
-from agent.mcp_bounds import BoundedLines, bound_answer
+from agent.mcp import bounds
+from agent.mcp.bounds import BoundedLines, bound_answer
 
 
 class Pieces(ByteReceiveStream):
@@ -28,7 +28,7 @@ class Pieces(ByteReceiveStream):
 
 
 async def test_of_a_line_that_is_too_long_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_bounds, "LARGEST_ANSWER", 10)
+    monkeypatch.setattr(bounds, "LARGEST_ANSWER", 10)
     lines = BoundedLines(Pieces(b"abc\n\n", b"x" * 25, b"y" * 5, b"y\nde", b"f\n0123456789\n", b"0" * 11))
     assert "".join([piece async for piece in lines]) == "abc\n\n" + "x" * 10 + "\ndef\n0123456789\n" + "0" * 10
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from mcp_types import Tool
 
-from agent.mcp_settings import InvalidMcpServers, read_mcp_servers
-from agent.mcp_tools import LARGEST_OFFER, find_fault, find_faults, name_tool
+from agent.mcp.settings import InvalidMcpServers, read_mcp_servers
+from agent.mcp.tools import LARGEST_OFFER, find_fault, find_faults, name_tool
 from server.settings import InvalidSettings, load_settings
 
 

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from starlette.requests import Request
 
 from persistence.database import Database
-from server.metrics_page import MetricsPage, Sibling
-from server.node_figures import Queue
+from server.observability.metrics_page import MetricsPage, Sibling
+from server.observability.node_figures import Queue
 
 
 class StalledDatabase:

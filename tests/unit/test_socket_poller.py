@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from agent import socket_poller
-from agent.socket_channel import Channel
-from agent.socket_poller import LONGEST_WAIT, EpollPoller, LoopPoller, SocketPoller
+from agent.http import socket_poller
+from agent.http.socket_channel import Channel
+from agent.http.socket_poller import LONGEST_WAIT, EpollPoller, LoopPoller, SocketPoller
 from tests.conftest import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="Only Linux reads sockets in turns.")

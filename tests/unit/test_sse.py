@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.sse import BOM, EventDecoder, ServerSentEvent
+from agent.http.sse import BOM, EventDecoder, ServerSentEvent
 
 #: No deadline: other work on the machine is no failure.
 quick = settings(deadline=None)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.waiting import Gate, Inbox
+from server.transport.waiting import Gate, Inbox
 
 
 async def test_messages_are_taken_in_their_order_whether_they_came_before_or_after_the_asking() -> None:

@@ -10,10 +10,10 @@ import httpx2
 import orjson
 from anthropic import APIError, AsyncAnthropic, AsyncStream
 
-from agent.anthropic_answer import MESSAGES_PATH, Answer
-from agent.anthropic_errors import describe, model_error, unavailable
-from agent.http_connection import Take
-from agent.http_transport import AnswerBody, StreamingTransport
+from agent.anthropic.answer import MESSAGES_PATH, Answer
+from agent.anthropic.errors import describe, model_error, unavailable
+from agent.http.connection import Take
+from agent.http.transport import AnswerBody, StreamingTransport
 from agent.model import ModelEvent, ModelRequest, TellPiece, Usage
 
 #: Seconds to connect, and of silence in an answer: the API sends a ping every few seconds.

@@ -21,7 +21,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from runs.observer import CANCELLED, ModelCall, RunRecord, ToolRun
-from server.operations import Operation
+from server.observability.operations import Operation
 
 #: Seconds that the last spans have to be delivered when the process ends.
 CLOSE_SECONDS = 5.0

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import TypeAlias
 
-from agent.socket_poller import SocketPoller
+from agent.http.socket_poller import SocketPoller
 
 #: Bytes that are read at once.
 READ_SIZE = 64 * 1024

@@ -9,7 +9,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.sockets import CLOSE_TIMEOUT
+from server.transport.sockets import CLOSE_TIMEOUT
 
 
 class Framing(Protocol):

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agent.mcp_settings import McpServerSettings
+from agent.mcp.settings import McpServerSettings
 from agent.tools import Tool
 
 if TYPE_CHECKING:
-    from agent.mcp_server import McpServer
+    from agent.mcp.server import McpServer
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class McpServers:
 
     async def _run(self) -> None:
         # Here, since the library takes a second to load, and only who uses MCP servers needs it.
-        await asyncio.to_thread(importlib.import_module, "agent.mcp_server")
-        from agent.mcp_server import McpServer
+        await asyncio.to_thread(importlib.import_module, "agent.mcp.server")
+        from agent.mcp.server import McpServer
 
         self._servers = [McpServer(name, settings) for name, settings in self._settings.items()]
         self._loaded.set()

@@ -14,10 +14,10 @@ from mcp.client.subscriptions import Subscription
 from mcp_types import CallToolResult, Implementation, Tool, ToolListChangedNotification
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from agent.mcp_bounds import bound_answer
-from agent.mcp_settings import McpServerSettings
-from agent.mcp_stderr import log_stderr
-from agent.mcp_transport import WatchedTransport
+from agent.mcp.bounds import bound_answer
+from agent.mcp.settings import McpServerSettings
+from agent.mcp.stderr import log_stderr
+from agent.mcp.transport import WatchedTransport
 
 #: Seconds for an answer to what is no call, for the list of tools, for an HTTP connection, and for an HTTP goodbye.
 REQUEST_TIMEOUT, LIST_TIMEOUT, CONNECT_TIMEOUT, GOODBYE_TIMEOUT = 10.0, 8.0, 5.0, 2.0

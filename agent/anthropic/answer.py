@@ -8,7 +8,8 @@ import httpx2
 import orjson
 from anthropic import APIStatusError
 
-from agent.anthropic_errors import unavailable
+from agent.anthropic.errors import unavailable
+from agent.http.sse import EventDecoder
 from agent.model import (
     BlockEnded,
     ModelEnded,
@@ -21,7 +22,6 @@ from agent.model import (
     ToolUse,
     Usage,
 )
-from agent.sse import EventDecoder
 
 MESSAGES_PATH = "/v1/messages"
 #: The kinds of delta that are told when they come, and where their text is.

@@ -34,10 +34,10 @@ from schema.context import RequestContext
 from schema.direct import TemplateCache, deliver_text
 from schema.errors import code_errors
 from schema.scalars import StreamCursors
-from server.graphql_response import encode_json, is_executed
-from server.operations import Operation as ObservedOperation
-from server.operations import OperationObserver, request_id, trace_parent
-from server.sockets import (
+from server.observability.operations import Operation as ObservedOperation
+from server.observability.operations import OperationObserver, request_id, trace_parent
+from server.transport.graphql_response import encode_json, is_executed
+from server.transport.sockets import (
     CLOSE_TIMEOUT,
     TOO_MANY_REQUESTS,
     OpenSockets,

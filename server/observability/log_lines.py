@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from runs.observer import RunRecord
-from server.logs import REQUEST_ID
-from server.operations import Operation
+from server.observability.logs import REQUEST_ID
+from server.observability.operations import Operation
 
 operations = logging.getLogger("loquent.operations")
 runs = logging.getLogger("loquent.runs")

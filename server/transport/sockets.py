@@ -11,8 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
 
-from server.graphql_request import find_wrong_type, parse_json
-from server.trusted_documents import find_document_id
+from server.transport.graphql_request import find_wrong_type, parse_json
+from server.transport.trusted_documents import find_document_id
 
 #: The bytes of a close frame that are left for its reason (RFC 6455, 5.5).
 REASON_BYTES = 123

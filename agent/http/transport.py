@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import httpx2
 
-from agent.happy_eyeballs import open_socket
-from agent.http_connection import Connection, Take
-from agent.socket_channel import Channel, TlsChannel
-from agent.socket_poller import make_poller
+from agent.http.connection import Connection, Take
+from agent.http.happy_eyeballs import open_socket
+from agent.http.socket_channel import Channel, TlsChannel
+from agent.http.socket_poller import make_poller
 
 #: Seconds that a connection is kept for the next request, and how many to one server are.
 KEEP_ALIVE, MOST_IDLE = 30.0, 200

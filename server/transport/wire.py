@@ -14,10 +14,10 @@ from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.protocol import State
 
-from server.graphql_response import encode_json, format_error
-from server.headers import DEFAULTS
-from server.sockets import CLOSE_TIMEOUT, SEND_AT_ONCE, TOO_MANY_REQUESTS, TokenBucket
-from server.waiting import Gate, Inbox
+from server.transport.graphql_response import encode_json, format_error
+from server.transport.headers import DEFAULTS
+from server.transport.sockets import CLOSE_TIMEOUT, SEND_AT_ONCE, TOO_MANY_REQUESTS, TokenBucket
+from server.transport.waiting import Gate, Inbox
 
 #: Bytes that are parsed before anything is counted: uvloop hands over 256 kB at once, which is 40,000 frames.
 PIECE = 4096

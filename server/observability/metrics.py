@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram
 from agent.model import ErrorCode, Usage
 from persistence.runs import ClaimedRun
 from runs.observer import ModelCall, RunObserver, RunRecord, ToolRun
-from server.operations import Operation
+from server.observability.operations import Operation
 
 #: Seconds.
 OPERATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)

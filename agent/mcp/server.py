@@ -11,9 +11,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED
 from mcp_types import Tool as ListedTool
 
-from agent.mcp_connection import Connection, connect
-from agent.mcp_settings import McpServerSettings
-from agent.mcp_tools import LONGEST_DESCRIPTION, find_faults, name_tool, read_result
+from agent.mcp.connection import Connection, connect
+from agent.mcp.settings import McpServerSettings
+from agent.mcp.tools import LONGEST_DESCRIPTION, find_faults, name_tool, read_result
 from agent.text import on_one_line
 from agent.tools import Tool, ToolFailed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from server.accept import parse_parameters
+from server.transport.accept import parse_parameters
 
 #: Seconds within which a request has to be there whole.
 BODY_TIMEOUT = 30.0

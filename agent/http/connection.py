@@ -7,7 +7,7 @@ from typing import TypeAlias
 import httptools
 import httpx2
 
-from agent.socket_channel import Channel
+from agent.http.socket_channel import Channel
 
 #: Bytes that are read ahead of a reader that is slower than the server.
 READ_AHEAD = 256 * 1024

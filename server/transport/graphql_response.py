@@ -8,7 +8,7 @@ from starlette.responses import Response
 from strawberry.types import ExecutionResult
 
 from agent.text import clean
-from server.accept import Form
+from server.transport.accept import Form
 
 AnyResponse = TypeVar("AnyResponse", bound=Response)
 

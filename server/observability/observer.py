@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from persistence.runs import ClaimedRun
 from runs.observer import ModelCall, RunObserver, RunRecord, ToolRun
-from server.log_lines import log_operation, log_run
-from server.logs import REQUEST_ID
-from server.metrics import Metrics
-from server.metrics_page import MetricsPage, Sibling
-from server.node_figures import Node, NodeFigures, Queue, measure_loop_lag
-from server.operations import Operation
+from server.observability.log_lines import log_operation, log_run
+from server.observability.logs import REQUEST_ID
+from server.observability.metrics import Metrics
+from server.observability.metrics_page import MetricsPage, Sibling
+from server.observability.node_figures import Node, NodeFigures, Queue, measure_loop_lag
+from server.observability.operations import Operation
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from server.traces import Traces
+    from server.observability.traces import Traces
 
 
 class Observability(RunObserver):
@@ -85,7 +85,7 @@ class Observability(RunObserver):
 
 def _make_traces() -> "Traces":
     # Here, since the library takes a third of the time that all else takes to load.
-    from server.traces import Traces
+    from server.observability.traces import Traces
 
     return Traces()
 

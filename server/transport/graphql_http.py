@@ -25,10 +25,11 @@ from schema.context import RequestContext
 from schema.direct import TemplateCache
 from schema.errors import explain_operation_type
 from schema.root import LoquentSchema
-from server.accept import Form, prefers_page, rank_forms
 from server.auth import Identity, InvalidToken, Verifier
-from server.graphql_request import GraphQLRequest, UnreadableRequest, read_request
-from server.graphql_response import (
+from server.observability.operations import Operation, OperationObserver, request_id
+from server.transport.accept import Form, prefers_page, rank_forms
+from server.transport.graphql_request import GraphQLRequest, UnreadableRequest, read_request
+from server.transport.graphql_response import (
     RefusalResponse,
     encode_json,
     format_error,
@@ -36,11 +37,10 @@ from server.graphql_response import (
     refuse,
     write_result,
 )
-from server.graphql_ws import TransportWSHandler, WebSocketContext, find_authorization
-from server.operations import Operation, OperationObserver, request_id
-from server.sockets import OpenSockets, SocketLimits, WebSocketAdapter
-from server.streaming import EventFraming, Framing, MultipartFraming, StreamResponse, until_disconnect
-from server.trusted_documents import TrustedDocuments
+from server.transport.graphql_ws import TransportWSHandler, WebSocketContext, find_authorization
+from server.transport.sockets import OpenSockets, SocketLimits, WebSocketAdapter
+from server.transport.streaming import EventFraming, Framing, MultipartFraming, StreamResponse, until_disconnect
+from server.transport.trusted_documents import TrustedDocuments
 
 _FRAMINGS: Mapping[Form, Framing] = {Form.EVENTS: EventFraming(), Form.MULTIPART: MultipartFraming()}
 #: As logs and figures name them.
