@@ -6,6 +6,7 @@ the moment, it leaves the feed and goes on by itself.
 """
 
 import asyncio
+import itertools
 import logging
 from typing import Any, Protocol, TypeAlias
 
@@ -100,17 +101,14 @@ class Feed:
 
     def _hand_out(self, piece: TextPiece) -> None:
         shared: dict[Any, Any] = {}
-        busy = []
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 if listener.take(piece, shared):
                     continue
             except Exception:
                 # A reader's trouble is not the writer's, who is calling here.
                 logger.exception("a reader failed, it goes on by itself")
-            busy.append(listener)
-        for listener in busy:
-            self._listeners.remove(listener)
+            self.leave(listener)
             listener.dismiss()
 
 
@@ -163,9 +161,10 @@ class Pace:
         assert loop is not None
         now = loop.time()
         current = int(now / SLOT)
-        for slot in sorted(slot for slot in self._slots if slot <= current):
-            for feed in self._slots.pop(slot):
-                feed.waits = False
-                feed.due = now + self._wait_of(feed.readers)
-                feed.flush()
+        due = [self._slots.pop(slot) for slot in sorted(slot for slot in self._slots if slot <= current)]
+        # Before anything can fail.
         self._timer = loop.call_later(SLOT, self._flush_due) if self._slots else None
+        for feed in itertools.chain.from_iterable(due):
+            feed.waits = False
+            feed.due = now + self._wait_of(feed.readers)
+            feed.flush()

@@ -11,6 +11,7 @@ from agent.http.socket_channel import Channel
 
 #: Bytes that are read ahead of a reader that is slower than the server.
 READ_AHEAD = 256 * 1024
+CLOSED_HERE = "The connection was closed on this side."
 
 #: Is given a piece of the body, right when it has come; tells whether it wants the next one in the same way.
 Take: TypeAlias = Callable[[bytes], bool]
@@ -36,6 +37,7 @@ class Connection:
         "_parser",
         "_paused",
         "_read_timeout",
+        "_refusal",
         "_reusable",
         "_silence",
         "_status",
@@ -61,7 +63,9 @@ class Connection:
         self._head_came = self._ended = True
         self._reusable = self._ends_by_closing = False
         self._take: Take | None = None
+        #: What has happened to the connection, and what its reader has raised.
         self._failure: Exception | None = None
+        self._refusal: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._read_timeout: float | None = None
         self._last_byte = 0.0
@@ -84,7 +88,10 @@ class Connection:
         self._head_came = self._ended = self._reusable = self._ends_by_closing = False
         self._read_timeout, self._last_byte = read_timeout, self._loop.time()
         self._watch_silence()
-        self._channel.write(request)
+        try:
+            self._channel.write(request)
+        except OSError as error:
+            self._break(error)
         while not self._head_came:
             self._raise_failure()
             await self._wait()
@@ -109,8 +116,9 @@ class Connection:
                     await self._wait()
                 finally:
                     refused, self._take = self._take is None, None
+                if self._refusal is not None:
+                    raise self._refusal
                 if refused:
-                    self._raise_failure()
                     return True
 
     def finish(self) -> bool:
@@ -118,14 +126,17 @@ class Connection:
         self._stop_watching()
         self._body = []
         # One that is paused would not notice the next answer.
-        if not self._ended or not self._reusable or self._paused:
+        if not self._ended or not self._reusable or self._paused or self._channel.is_sending:
             self.close()
+        # The parser holds this object, and an error that was raised holds it by its traceback.
+        self._parser = self._refusal = None  # type: ignore[assignment]
+        self._failure = httpx2.ReadError(CLOSED_HERE) if self.closed else None
         return not self.closed
 
     def close(self) -> None:
         """Close it at once. Who still reads gets an error."""
         if not self.closed:
-            self._lose(httpx2.ReadError("The connection was closed on this side."))
+            self._lose(httpx2.ReadError(CLOSED_HERE))
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -149,7 +160,10 @@ class Connection:
             self._paused = False
             # The silence was this side's.
             self._last_byte = self._loop.time()
-            self._channel.resume()
+            try:
+                self._channel.resume()
+            except OSError as error:
+                self._break(error)
         return data
 
     # Time-outs: one timer for the whole answer, that looks when the last byte came.
@@ -215,8 +229,8 @@ class Connection:
             wants_more = take(data)
         except Exception as failure:
             # It would end here unseen: it is the reader's.
-            self._take = None
-            self._fail(failure)
+            self._take, self._refusal = None, failure
+            self._wake()
         else:
             if not wants_more:
                 self._take = None

@@ -35,6 +35,11 @@ class Channel:
         self._poller.watch(self._socket, self.read)
         self._receive, self._fail = receive, fail
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something written is still to be sent."""
+        return bool(self._unsent)
+
     def count(self, pieces: int) -> None:
         """Tell the poller in how many pieces it came."""
         self._poller.count(pieces)
@@ -119,6 +124,12 @@ class TlsChannel(Channel):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
 
+    def listen(self, receive: Receive, fail: Fail) -> None:
+        super().listen(receive, fail)
+        if early := self._incoming.read():
+            # It came right behind the handshake.
+            self._take(early)
+
     async def shake_hands(self) -> None:
         """To be done before anything else. Raises `OSError`, of which `ssl.SSLError` is one."""
         loop = asyncio.get_running_loop()
@@ -144,6 +155,7 @@ class TlsChannel(Channel):
             await loop.sock_sendall(self._socket, data)
 
     def write(self, data: bytes) -> None:
+        """As `Channel.write`. Raises `ssl.SSLError` while the other side asks for another handshake."""
         left = memoryview(data)
         while left:
             left = left[self._tls.write(left) :]
@@ -155,7 +167,7 @@ class TlsChannel(Channel):
             self._break(ConnectionResetError("It ended without the end of TLS."))
             return
         self._incoming.write(data)
-        pieces, ended = [], False
+        pieces, error, ended = [], None, False
         try:
             while not ended:
                 piece = self._tls.read(READ_SIZE)
@@ -163,13 +175,14 @@ class TlsChannel(Channel):
                 ended = not piece
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLError as error:
-            self._break(error)
-            return
+        except ssl.SSLError as failure:
+            error = failure
         if self._outgoing.pending:
             # An answer to a message of TLS itself.
             super().write(self._outgoing.read())
         if clear := b"".join(pieces):
             super()._take(clear)
-        if ended:
+        if error is not None:
+            self._break(error)
+        elif ended:
             super()._take(b"")

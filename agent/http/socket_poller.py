@@ -23,10 +23,10 @@ MEASURED, TICK = 0.1, 0.005
 
 
 class SocketPoller(Protocol):
-    """Calls back when a socket can be read; needs no closing once it watches none."""
+    """Calls back when a socket can be read, in the event loop of the first; needs no closing once it watches none."""
 
     def watch(self, opened: socket.socket, callback: Callable[[], None]) -> None:
-        """Call back when the socket has something, which may be its end, until it has nothing more."""
+        """Call back when the socket has something, or its end, until it has nothing more. Raises `OSError`."""
 
     def forget(self, opened: socket.socket) -> None:
         """Leave a socket alone that may be watched; it must still be open."""
@@ -66,8 +66,13 @@ class EpollPoller:
     def watch(self, opened: socket.socket, callback: Callable[[], None]) -> None:
         if not self._callbacks:
             self._open()
+        try:
+            self._set.register(opened, select.EPOLLIN)
+        except OSError:
+            if not self._callbacks:
+                self._close()
+            raise
         self._callbacks[opened.fileno()] = callback
-        self._set.register(opened, select.EPOLLIN)
 
     def forget(self, opened: socket.socket) -> None:
         if self._callbacks.pop(opened.fileno(), None) is not None:

@@ -48,6 +48,7 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
             status, headers = await connection.send(message, timeouts.get("read"))
         except BaseException:
             connection.close()
+            connection.finish()
             raise
         body = AnswerBody(self, origin, connection)
         extensions: dict[str, Any] = {"http_version": b"HTTP/1.1", "answer_body": body}

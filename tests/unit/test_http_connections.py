@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
+import ssl
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from agent.http import happy_eyeballs, transport
-from agent.http.connection import READ_AHEAD
+from agent.http.connection import READ_AHEAD, Connection
 from tests.conftest import until
 from tests.http_server import (
     CHUNKED,
@@ -304,3 +308,50 @@ async def test_who_leaves_an_answer_that_has_come_whole_is_answered_the_next_tim
                 await asyncio.sleep(0.02)
                 assert response.status_code == 200
             assert len((await http.get(server.url)).content) == length
+
+
+# Gone
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> "list[weakref.ref[Connection]]":
+    """The connections that a transport has made, as long as they are there."""
+    made: list[weakref.ref[Connection]] = []
+
+    def make(*arguments: Any) -> Connection:
+        connection = Connection(*arguments)
+        made.append(weakref.ref(connection))
+        return connection
+
+    monkeypatch.setattr(transport, "Connection", make)
+    return made
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        CHUNKED,
+        CHUNKED + b"2\r\nhe",
+        b"no HTTP",
+        b"",
+    ],
+    ids=["ended", "cut before its body", "cut in its body", "not HTTP", "none"],
+)
+@pytest.mark.parametrize("secure", [False, True], ids=["in the clear", "by TLS"])
+async def test_a_connection_that_ends_is_gone_without_a_search_for_garbage(
+    answer: bytes,
+    secure: bool,
+    made: "list[weakref.ref[Connection]]",
+    tls_server: tuple[ssl.SSLContext, Path],
+    trusting: ssl.SSLContext,
+) -> None:
+    gc.disable()
+    try:
+        converse = saying(*[answer] if answer else [], hang_up=True)
+        async with serve(converse, tls=tls_server[0] if secure else None) as server, client(tls=trusting) as http:
+            with contextlib.suppress(httpx2.TransportError):
+                await http.get(server.url)
+        await until(lambda: [connection() for connection in made] == [None])
+    finally:
+        gc.enable()

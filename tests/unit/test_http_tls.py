@@ -1,8 +1,9 @@
 """Answers over TLS: only from who is vouched for, whole however the records are cut, and ended by a word of TLS."""
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -158,3 +159,53 @@ async def test_a_handshake_that_the_server_breaks_off_is_an_error(said: bytes, t
         with pytest.raises(httpx2.ConnectError):
             await http.get(server.url.replace("http:", "https:"))
         await until(lambda: server.open == 0)
+
+
+@asynccontextmanager
+async def speaking_tls_itself(context: ssl.SSLContext, *steps: Callable[[ssl.SSLObject], object]) -> AsyncIterator[str]:
+    """The URL of a server that sends what each step says as one, a pause between two, once it was asked something."""
+
+    async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        for listen in (tls.do_handshake, lambda: tls.read(65536)):
+            while True:
+                try:
+                    listen()
+                    break
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(65536))
+            writer.write(outgoing.read())
+        for step in steps:
+            step(tls)
+            writer.write(outgoing.read())
+            await asyncio.sleep(0.05)
+        writer.close()
+
+    server = await asyncio.start_server(welcome, "127.0.0.1", 0)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+
+
+def say_goodbye(tls: ssl.SSLObject) -> None:
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.unwrap()
+
+
+@pytest.mark.parametrize("head", [CHUNKED, CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
+async def test_the_end_of_an_answer_may_come_with_the_end_of_tls(
+    tls_server: tuple[ssl.SSLContext, Path], trusting: ssl.SSLContext, head: bytes
+) -> None:
+    def end(tls: ssl.SSLObject) -> None:
+        tls.write(b"3\r\nllo\r\n0\r\n\r\n")
+        say_goodbye(tls)
+
+    async with (
+        speaking_tls_itself(tls_server[0], lambda tls: tls.write(head + b"2\r\nhe\r\n"), end) as url,
+        client(tls=trusting) as http,
+        http.stream("GET", url) as response,
+    ):
+        assert [piece async for piece in response.aiter_raw()] == [b"he", b"llo"]
