@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from agent.parts import Part
 from persistence.database import is_unreachable
-from runs.feed import TextPiece
+from runs.feed import TEXT_PIECES, TextPiece
 from runs.live import LiveReplies, LiveSlice
 from runs.log import LogEvent, LogReader, StreamRestarted, events_after, write_log
 
@@ -215,21 +215,32 @@ async def follow_reply(
                 news = reader.take_saved(saved) if slice is None else reader.take(slice)
             except _NotYet:
                 news = News(reader.attempt, (), ())
-            if news.events:
-                yield news
+            quiet = 0 if news.events else quiet + 1
+            # Executed for each piece, a crowd that comes to a running reply would never catch up.
+            rest = news if deliver is None else _deliver_text(news, deliver)
+            if rest.events:
+                yield rest
             if not saved.running or (slice is not None and slice.ended):
                 return
-            quiet = 0 if news.events else quiet + 1
             if slice is not None and slice.more:
-                # At once: it was the reader that took its time, not the writer.
+                # Soon: it was the reader that took its time, not the writer.
+                await asyncio.sleep(0)
                 continue
             if slice is not None and deliver is not None:
-                if not news.events and await _listen(live, message_id, reader, slice.restarts, deliver):
+                if not rest.events and await _listen(live, message_id, reader, slice.restarts, deliver):
                     quiet = 0
             else:
                 await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
             if slice is None or quiet >= QUIET_POLLS:
                 saved, quiet = await _reload(load, saved), 0
+
+
+def _deliver_text(news: News, deliver: Deliver) -> News:
+    """Deliver the text that the news begin with, as far as that can be done at once; gives what is left of them."""
+    for index, event in enumerate(news.events):
+        if not isinstance(event, TEXT_PIECES) or not deliver(event, news.cursor(event), {}):
+            return replace(news, events=news.events[index:])
+    return replace(news, events=())
 
 
 async def _listen(

@@ -114,6 +114,25 @@ async def test_text_is_delivered_within_the_call_that_writes_it() -> None:
     await reading
 
 
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_reader_that_comes_later_is_delivered_what_it_has_missed(running: bool) -> None:
+    live, message_id, log = MemoryLiveReplies(), uuid4(), bytearray(begin_text() + b"so far")
+    if running:
+        live.begin(message_id, 1, (), bytes(log))
+    reader = Reader(live, message_id, log, busy=0, seed=1)
+    reading = asyncio.create_task(reader.read())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (reader.events[0], reader.direct) == ((7, "TextDelta", "so far"), 1)
+    if running:
+        live.append(message_id, 1, b", and on")
+        assert (reader.events[1], reader.direct) == ((15, "TextDelta", ", and on"), 2)
+        log += b", and on"
+        live.end(message_id, 1)
+    await reading
+    assert reader.direct == len(reader.events) - 1
+
+
 async def test_a_reader_that_fails_harms_neither_the_writer_nor_the_others(caplog: pytest.LogCaptureFixture) -> None:
     log = bytearray(begin_text())
     feed = Feed(log, Pace())
