@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two writes of a node, and before it tries an unreachable Valkey again.
 TICK, RETRY = 0.025, 0.5
+#: Seconds that a write of many replies is put off longer, for each of them and at most: it costs about as much, and
+#: fewer of them are made.
+TICK_OF_EACH, LONGEST_TICK = 0.0001, 0.1
 #: Seconds that a reader's first look waits for Valkey at the most.
 FIRST_LOOK = 0.5
 #: Seconds that keys live if their node dies; no reply takes longer than that between two writes.
@@ -229,9 +232,10 @@ class ValkeyLiveReplies:
     async def _write(self) -> None:
         await self._to_write.wait()
         self._to_write.clear()
+        dirty = len(self._dirty)
         await self._flush()
         self._note(reachable=True)
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(min(LONGEST_TICK, TICK + TICK_OF_EACH * dirty))
 
     async def _flush(self) -> None:
         """Give Valkey all that it does not have."""
