@@ -10,6 +10,7 @@ import itertools
 import logging
 from typing import Any, Protocol, TypeAlias
 
+from agent.load import Load
 from runs.log import LogReader, ReasoningDelta, TextDelta
 
 logger = logging.getLogger(__name__)
@@ -18,16 +19,14 @@ TextPiece: TypeAlias = TextDelta | ReasoningDelta
 # A union is made anew each time that it is written, and checked more slowly.
 TEXT_PIECES = (TextDelta, ReasoningDelta)
 
-#: Wake-ups of readers a second up to which each piece goes out at once, and from which on each reader gets one piece
-#: in `LONGEST_WAIT` seconds. That is less than the window in which a busy node reads its models' sockets: what has
-#: waited there does not wait again, but what comes from other nodes does.
-QUIET_RATE, BUSY_RATE = 6_000, 10_000
+#: Seconds in which each reader gets one piece under full load. That is less than the window in which a busy node reads
+#: its models' sockets: what has waited there does not wait again, but what comes from other nodes does.
 LONGEST_WAIT = 0.03
 #: Seconds that a piece waits for each further reader of its reply, and at most: handing it out to all takes a
 #: twentieth of that, or a quarter with a thousand.
 READER_WAIT, CROWD_WAIT = 0.0005, 0.1
-#: Seconds over which wake-ups are counted; between two looks at what is due.
-MEASURED, SLOT = 0.1, 0.005
+#: Seconds between two looks at what is due.
+SLOT = 0.005
 
 
 class Listener(Protocol):
@@ -120,9 +119,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wait = 0.0
-        self._count = 0
-        self._counted_since = 0.0
+        #: Of pieces handed to readers.
+        self._load = Load(LONGEST_WAIT)
         self._slots: dict[int, list[Feed]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -133,9 +131,8 @@ class Pace:
             self._loop = asyncio.get_running_loop()
         loop = self._loop
         now = loop.time()
-        self._count += readers
-        if now - self._counted_since > MEASURED:
-            self._measure(now)
+        self._load.count += readers
+        self._load.measure(now)
         if feed.waits:
             return
         if now >= feed.due:
@@ -148,13 +145,7 @@ class Pace:
             self._timer = loop.call_later(SLOT, self._flush_due)
 
     def _wait_of(self, readers: int) -> float:
-        return max(self._wait, min(CROWD_WAIT, READER_WAIT * (readers - 1)))
-
-    def _measure(self, now: float) -> None:
-        rate = self._count / (now - self._counted_since)
-        busy = (rate - QUIET_RATE) / (BUSY_RATE - QUIET_RATE)
-        self._wait = LONGEST_WAIT * min(1.0, max(0.0, busy))
-        self._count, self._counted_since = 0, now
+        return max(self._load.wait, min(CROWD_WAIT, READER_WAIT * (readers - 1)))
 
     def _flush_due(self) -> None:
         loop = self._loop

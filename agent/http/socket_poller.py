@@ -14,12 +14,10 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-#: Pieces a second up to which each is read at once, and from which on each socket is read once in `LONGEST_WAIT`
-#: seconds.
-QUIET_RATE, BUSY_RATE = 6_000, 10_000
-LONGEST_WAIT = 0.05
-#: Seconds over which pieces are counted; between two looks under load.
-MEASURED, TICK = 0.1, 0.005
+from agent.load import Load
+
+#: Seconds in which each socket is read once under full load; between two looks under any.
+LONGEST_WAIT, TICK = 0.05, 0.005
 
 
 class SocketPoller(Protocol):
@@ -58,9 +56,8 @@ class EpollPoller:
 
     def __init__(self) -> None:
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self._wait = 0.0
-        self._count = 0
-        self._counted_since = self._looked = 0.0
+        self._load = Load(LONGEST_WAIT)
+        self._looked = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, opened: socket.socket, callback: Callable[[], None]) -> None:
@@ -81,12 +78,12 @@ class EpollPoller:
                 self._close()
 
     def count(self, pieces: int) -> None:
-        self._count += pieces
+        self._load.count += pieces
 
     def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._set = select.epoll()
-        self._wait, self._count, self._counted_since = 0.0, 0, self._loop.time()
+        self._load = Load(LONGEST_WAIT)
         self._loop.add_reader(self._set.fileno(), self._look_at_once)
 
     def _close(self) -> None:
@@ -99,21 +96,22 @@ class EpollPoller:
 
     def _look_at_once(self) -> None:
         self._look(len(self._callbacks))
-        if self._callbacks and self._measure() and self._timer is None:
+        now = self._loop.time()
+        if self._callbacks and self._load.measure(now) and self._timer is None:
             self._loop.remove_reader(self._set.fileno())
-            self._looked = self._loop.time()
+            self._looked = now
             self._timer = self._loop.call_later(TICK, self._look_in_turn)
 
     def _look_in_turn(self) -> None:
         # All have their turn within the wait, but not more of them in one look than in two ticks: if looks are late
         # then others need the time, and the sockets keep what they have.
         now = self._loop.time()
-        share = min(now - self._looked, 2 * TICK, self._wait) / self._wait
+        share = min(now - self._looked, 2 * TICK, self._load.wait) / self._load.wait
         self._looked = now
         # Before anything can fail.
         self._timer = self._loop.call_later(TICK, self._look_in_turn)
         self._look(math.ceil(share * len(self._callbacks)))
-        if self._timer is not None and not self._measure():
+        if self._timer is not None and not self._load.measure(self._loop.time()):
             self._timer.cancel()
             self._timer = None
             self._loop.add_reader(self._set.fileno(), self._look_at_once)
@@ -127,13 +125,3 @@ class EpollPoller:
                 except Exception as error:
                     # It would keep those behind it from their turn.
                     self._loop.call_exception_handler({"message": "Reading a socket failed.", "exception": error})
-
-    def _measure(self) -> float:
-        """The wait, in seconds, that the rate of pieces asks for."""
-        now = self._loop.time()
-        passed = now - self._counted_since
-        if passed > MEASURED:
-            busy = (self._count / passed - QUIET_RATE) / (BUSY_RATE - QUIET_RATE)
-            self._wait = LONGEST_WAIT * min(1.0, max(0.0, busy))
-            self._count, self._counted_since = 0, now
-        return self._wait

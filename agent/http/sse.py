@@ -34,23 +34,20 @@ class EventDecoder:
         if not self._begun and lines:
             self._begun = True
             lines[0] = lines[0].removeprefix(BOM)
-        events: list[ServerSentEvent] = []
+        events = []
         for line in lines:
-            # Several times faster than cutting each line at its colon, and there are three lines for a token.
-            if line.startswith(b"data:"):
-                self._data.append(line[6:] if line.startswith(b" ", 5) else line[5:])
-            elif line.startswith(b"event:"):
-                self._name = line[6:].removeprefix(b" ")
-            elif not line:
+            if not line:
                 if self._data:
                     events.append((self._name or b"message", b"\n".join(self._data)))
                     self._data = []
                 self._name = b""
-            elif line == b"data":
-                # A field without a colon is empty; one without a name is a comment.
-                self._data.append(b"")
-            elif line == b"event":
-                self._name = b""
+                continue
+            # A comment is a field without a name.
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                self._data.append(value.removeprefix(b" "))
+            elif field == b"event":
+                self._name = value.removeprefix(b" ")
         return events
 
     def _unify_line_ends(self, piece: bytes) -> bytes:

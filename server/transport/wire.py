@@ -35,8 +35,6 @@ HEAD_TIMEOUT = 30.0
 #: Requests that wait for the answer of another on the same connection.
 PIPELINED = 100
 
-_pack_short_head, _pack_long_head = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
-
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, with a budget of frames; what it holds back for a client that does not read is bounded.
@@ -165,8 +163,8 @@ def _text_frame_head(length: int) -> bytes:
     if length < 126:
         return bytes((0x81, length))
     if length < 2**16:
-        return _pack_short_head(0x81, 126, length)
-    return _pack_long_head(0x81, 127, length)
+        return struct.pack("!BBH", 0x81, 126, length)
+    return struct.pack("!BBQ", 0x81, 127, length)
 
 
 class HttpProtocol(HttpToolsProtocol):

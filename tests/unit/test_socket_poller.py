@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent import load as agent_load
 from agent.http import socket_poller
 from agent.http.socket_channel import Channel
 from agent.http.socket_poller import LONGEST_WAIT, EpollPoller, LoopPoller, SocketPoller
@@ -137,7 +138,7 @@ PollerAndLines = tuple[SocketPoller, list[Line]]
 
 async def test_while_little_comes_each_piece_is_handed_on_at_once() -> None:
     poller, loop = EpollPoller(), asyncio.get_running_loop()
-    end = loop.time() + 4 * socket_poller.MEASURED
+    end = loop.time() + 4 * agent_load.MEASURED
     with open_lines(poller) as lines:
         while loop.time() < end:
             assert await at_once(lines)
@@ -149,8 +150,8 @@ async def test_under_load_each_socket_has_its_turn_and_gets_everything_in_order_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A slow machine shall reach it, too.
-    monkeypatch.setattr(socket_poller, "QUIET_RATE", 500)
-    monkeypatch.setattr(socket_poller, "BUSY_RATE", 1000)
+    monkeypatch.setattr(agent_load, "QUIET_RATE", 500)
+    monkeypatch.setattr(agent_load, "BUSY_RATE", 1000)
     poller, loop = EpollPoller(), asyncio.get_running_loop()
     with open_lines(poller) as lines:
 
