@@ -24,6 +24,8 @@ from agent.model import (
 )
 
 MESSAGES_PATH = "/v1/messages"
+#: What an error has for its request, where the SDK has not made one.
+REQUEST = httpx2.Request("POST", MESSAGES_PATH)
 #: The kinds of delta that are told when they come, and where their text is.
 PIECES: dict[str, tuple[type[Piece], str]] = {
     "text_delta": (TextPiece, "text"),
@@ -100,7 +102,7 @@ class Answer:
             case "error":
                 body = event.get("body", event)
                 # The answer had begun well.
-                response = httpx2.Response(200, request=httpx2.Request("POST", MESSAGES_PATH))
+                response = httpx2.Response(200, request=REQUEST)
                 raise APIStatusError(str(body), response=response, body=body)
         return None
 

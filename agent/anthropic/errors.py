@@ -26,10 +26,10 @@ def describe(error: Exception) -> str:
 
     Gateways do that. The words of an error in the form of the API are its own.
     """
-    kind = type(error).__name__
     if not isinstance(error, APIStatusError):
+        kind = type(error).__name__
         return kind if error.__cause__ is None else f"{kind}, {type(error.__cause__).__name__}"
-    words = [kind, str(error.status_code)]
+    words = ["status", str(error.status_code)]
     match error.body:
         case {"type": "error", "error": {"type": str(type_), "message": str(message)}}:
             words += [type_, message]

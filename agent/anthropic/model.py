@@ -8,12 +8,12 @@ from urllib.request import getproxies
 
 import httpx2
 import orjson
-from anthropic import APIError, AsyncAnthropic, AsyncStream
+from anthropic import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncAnthropic, AsyncStream
 
-from agent.anthropic.answer import MESSAGES_PATH, Answer
+from agent.anthropic.answer import MESSAGES_PATH, REQUEST, Answer
 from agent.anthropic.errors import describe, model_error, unavailable
 from agent.http.connection import Take
-from agent.http.transport import AnswerBody, StreamingTransport
+from agent.http.transport import AnswerBody, PreparedRequest, StreamingTransport
 from agent.model import ModelEvent, ModelRequest, TellPiece, Usage
 
 #: Seconds to connect, and of silence in an answer: the API sends a ping every few seconds.
@@ -25,13 +25,26 @@ class AnthropicModel:
 
     def __init__(self, *, api_key: str, base_url: str | None, max_output_tokens: int) -> None:
         self.max_output_tokens = max_output_tokens
+        # A transport of our own would silence the proxies of the environment: where there are some, the library's is
+        # used.
+        proxied = {"http", "https", "all"} & getproxies().keys()
+        self._transport = None if proxied else StreamingTransport()
+        timeout = httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
         self._client = AsyncAnthropic(
             api_key=api_key,
             base_url=base_url,
             max_retries=0,
-            timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            http_client=_connect_client(),
+            timeout=timeout,
+            http_client=httpx2.AsyncClient(
+                transport=self._transport,
+                # By default the library's pool ends at 100 connections; a reply holds one for its whole length.
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+                timeout=timeout,
+                follow_redirects=True,
+            ),
         )
+        #: What the SDK has made of a request; None until one was answered.
+        self._prepared: PreparedRequest | None = None
 
     async def stream(self, request: ModelRequest, usage: Usage, tell: TellPiece) -> AsyncIterator[ModelEvent]:
         """The events of the answer, as `agent.model.Model` says."""
@@ -55,18 +68,35 @@ class AnthropicModel:
 
     async def _ask(self, request: ModelRequest) -> httpx2.Response:
         """Send the request; raises `APIError`."""
-        body = {
-            "model": request.model,
-            "max_tokens": self.max_output_tokens,
-            "messages": request.messages,
-            "system": request.system,
-            "tools": request.tools,
-            "stream": True,
-        }
+        body = _write_json(
+            {
+                "model": request.model,
+                "max_tokens": self.max_output_tokens,
+                "messages": request.messages,
+                "system": request.system,
+                "tools": request.tools,
+                "stream": True,
+            }
+        )
+        if self._prepared is not None:
+            response = await _send(self._prepared, body)
+            if not response.has_redirect_location:
+                return response
+            await response.aclose()
+        response = await self._ask_by_sdk(body)
+        if self._transport is not None and not response.history:
+            # Its address, key, version and time-outs are the same each time, and to have them made again would be a
+            # sixth of what a short reply costs.
+            self._prepared = PreparedRequest(self._transport, response.request)
+        else:
+            self._prepared = None
+        return response
+
+    async def _ask_by_sdk(self, body: bytes) -> httpx2.Response:
         # Not `messages.create`: it walks through the whole request, and builds an object for each event of the answer.
         response: Any = await self._client.post(
             MESSAGES_PATH,
-            content=_write_json(body),
+            content=body,
             cast_to=httpx2.Response,
             options={"headers": {"Accept-Encoding": "identity"}},
             stream=True,
@@ -79,16 +109,24 @@ class AnthropicModel:
         await self._client.close()
 
 
-def _connect_client() -> httpx2.AsyncClient:
-    # A transport of our own would silence the proxies of the environment: where there are some, the library's is used.
-    proxied = {"http", "https", "all"} & getproxies().keys()
-    return httpx2.AsyncClient(
-        transport=None if proxied else StreamingTransport(),
-        # By default the library's pool ends at 100 connections; a reply holds one for its whole length.
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-        timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-        follow_redirects=True,
-    )
+async def _send(prepared: PreparedRequest, body: bytes) -> httpx2.Response:
+    """Send a request as the SDK does; raises what the SDK raises."""
+    try:
+        response = await prepared.send(body)
+    except httpx2.TimeoutException as error:
+        raise APITimeoutError(REQUEST) from error
+    except httpx2.TransportError as error:
+        raise APIConnectionError(request=REQUEST) from error
+    if response.is_success or response.has_redirect_location:
+        return response
+    async with aclosing(response):
+        text = (await response.aread()).decode(errors="replace")
+    try:
+        problem = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        problem = text
+    response.request = REQUEST
+    raise APIStatusError(text, response=response, body=problem)
 
 
 def _write_json(value: object) -> bytes:

@@ -40,19 +40,11 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; gives the response once its head has come. Raises `httpx2.TransportError`."""
-        origin = _origin(request)
-        message = _write_head(request) + await request.aread()
-        timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
-        connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
-        try:
-            status, headers = await connection.send(message, timeouts.get("read"))
-        except BaseException:
-            connection.close()
-            connection.finish()
-            raise
-        body = AnswerBody(self, origin, connection)
-        extensions: dict[str, Any] = {"http_version": b"HTTP/1.1", "answer_body": body}
-        return httpx2.Response(status, headers=headers, stream=body, extensions=extensions)
+        return await PreparedRequest(self, request).send(await request.aread())
+
+    async def connect(self, origin: Origin, timeout: float | None) -> Connection:
+        """A connection for one request, new within `timeout` seconds or kept. Raises `httpx2.TransportError`."""
+        return self._take_idle(origin) or await self._open_connection(origin, timeout)
 
     async def aclose(self) -> None:
         """Close the connections that no answer is read from; the others close when theirs has ended."""
@@ -78,7 +70,7 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
                 return connection
         return None
 
-    async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
+    async def _open_connection(self, origin: Origin, timeout: float | None) -> Connection:
         try:
             async with asyncio.timeout(timeout):
                 channel = await self._open(origin)
@@ -109,6 +101,33 @@ class StreamingTransport(httpx2.AsyncBaseTransport):
         for idle in self._idle.values():
             if expiry := idle.pop(connection, None):
                 expiry.cancel()
+
+
+class PreparedRequest:
+    """A request that may be sent any number of times, each time with another body."""
+
+    __slots__ = ("_head", "_origin", "_timeouts", "_transport")
+
+    def __init__(self, transport: StreamingTransport, request: httpx2.Request) -> None:
+        """All of `request` but its body and its length. Raises `httpx2.TransportError`."""
+        self._transport = transport
+        self._origin = _origin(request)
+        self._head = _write_head(request)
+        self._timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+
+    async def send(self, body: bytes) -> httpx2.Response:
+        """As `StreamingTransport.handle_async_request`."""
+        connection = await self._transport.connect(self._origin, self._timeouts.get("connect"))
+        try:
+            message = self._head % len(body) + body
+            status, headers = await connection.send(message, self._timeouts.get("read"))
+        except BaseException:
+            connection.close()
+            connection.finish()
+            raise
+        answer = AnswerBody(self._transport, self._origin, connection)
+        extensions: dict[str, Any] = {"http_version": b"HTTP/1.1", "answer_body": answer}
+        return httpx2.Response(status, headers=headers, stream=answer, extensions=extensions)
 
 
 class AnswerBody(httpx2.AsyncByteStream):
@@ -150,11 +169,12 @@ def _origin(request: httpx2.Request) -> Origin:
 
 
 def _write_head(request: httpx2.Request) -> bytes:
+    """The head of a request, as a format with the length of its body."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    lines += [b"%b: %b" % header for header in request.headers.raw]
+    lines += [b"%b: %b" % header for header in request.headers.raw if header[0].lower() != b"content-length"]
     if any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines):
         # A key with a line feed at its end would write headers of its own.
         raise httpx2.LocalProtocolError("A header must be one line.")
     if "transfer-encoding" in request.headers:
         raise httpx2.LocalProtocolError("The body of a request must have a known length.")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"\r\n".join(lines).replace(b"%", b"%%") + b"\r\nContent-Length: %d\r\n\r\n"

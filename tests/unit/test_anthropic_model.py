@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,11 +89,15 @@ class Wire:
     heads: list[bytes] = field(default_factory=list)
     base_url: str = ""
     open: int = 0
+    says_nothing: bool = False
+    close: Callable[[], None] = lambda: None
 
     async def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         try:
             self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            while self.says_nothing and await reader.read(1000):
+                pass
             head = b"HTTP/1.1 %b\r\nContent-Type: text/event-stream\r\n%b\r\n" % (self.status, self.headers)
             writer.write(head)
             for piece in self.pieces:
@@ -113,6 +117,7 @@ class Wire:
 async def serve(wire: Wire) -> AsyncIterator[Wire]:
     server = await asyncio.start_server(wire.welcome, "127.0.0.1", 0)
     wire.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    wire.close = server.close
     try:
         yield wire
     finally:
@@ -291,6 +296,31 @@ async def test_a_request_has_all_that_the_api_wants() -> None:
         assert line in head
 
 
+async def test_a_later_request_has_the_head_of_the_first_and_a_body_of_its_own() -> None:
+    questions = [replace(ASK, messages=[{"role": "user", "content": text}]) for text in ("Hello?", "And 100 % é?")]
+    async with serve_model(lambda request: Answer([Text("Hello.")])) as server, connected(server.base_url) as model:
+        for question in questions:
+            assert (await hear(model, question)).error is None
+    assert [request["messages"] for request in server.requests] == [question.messages for question in questions]
+    async with serve(Wire([WHOLE])) as wire, connected(wire.base_url, key="secret 100%d %") as model:
+        for question in questions:
+            assert (await hear(model, question)).error is None
+    first, later = (
+        {line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length: ")} for head in wire.heads
+    )
+    assert later == first and any(line.endswith(b" secret 100%d %") for line in first)
+
+
+async def test_a_later_request_follows_a_redirect() -> None:
+    async with serve(Wire([WHOLE])) as first, serve(Wire([WHOLE])) as moved, connected(first.base_url) as model:
+        assert (await hear(model)).error is None
+        first.status, first.pieces = b"307 Temporary Redirect", ()
+        first.headers = b"Location: %b/v2/messages\r\nContent-Length: 0\r\n" % moved.base_url.encode()
+        for _ in range(2):
+            assert (await hear(model)).joined == HEARD
+    assert [head.split(b" ")[1] for head in moved.heads] == [b"/v2/messages"] * 2
+
+
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
 async def test_the_proxy_of_the_environment_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve(Wire([WHOLE])) as proxy:
@@ -331,10 +361,10 @@ async def test_an_error_in_the_middle_of_an_answer_is_told_by_its_type(
     [
         (
             {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit\nis low"}},
-            "UnprocessableEntityError 422 invalid_request_error Your credit is low",
+            "status 422 invalid_request_error Your credit is low",
         ),
-        ({"detail": [{"msg": "bad", "input": "what Gina said"}]}, "UnprocessableEntityError 422"),
-        ({"error": {"message": "bad: what Gina said"}}, "UnprocessableEntityError 422"),
+        ({"detail": [{"msg": "bad", "input": "what Gina said"}]}, "status 422"),
+        ({"error": {"message": "bad: what Gina said"}}, "status 422"),
     ],
 )
 async def test_the_log_may_have_the_apis_own_words_and_nothing_that_quotes_the_request(
@@ -390,6 +420,57 @@ async def test_a_refusal_tells_how_long_to_wait() -> None:
             heard = await hear(model)
             assert heard.failure == ("MODEL_RATE_LIMITED", True)
             assert heard.error and heard.error.retry_after == 7 and "org-1" in str(heard.error.__cause__)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal(400, "invalid_request_error", "prompt is too long: 200001 tokens > 200000 maximum"),
+        Refusal(400, "invalid_request_error", "bad"),
+        Refusal(401, "authentication_error", "invalid x-api-key"),
+        Refusal(413, "request_too_large", "Request exceeds the maximum size"),
+        Refusal(429, "rate_limit_error", "Slow down", retry_after=1.5),
+        Refusal(500, "api_error", "Oops"),
+        Refusal(529, "overloaded_error", "Overloaded"),
+    ],
+)
+async def test_a_refusal_of_a_later_request_means_what_that_of_the_first_does(refusal: Refusal) -> None:
+    async with serve_model(lambda request: refusal) as server, connected(server.base_url) as model:
+        first = await hear(model)
+    answers: list[Answer | Refusal] = [Answer([Text("Hello.")]), refusal]
+    async with serve_model(lambda request: answers.pop(0)) as server, connected(server.base_url) as model:
+        assert (await hear(model)).error is None
+        later = await hear(model)
+    assert first.error and later.error and not answers
+    assert vars(later.error) == vars(first.error) and str(later.error) == str(first.error)
+
+
+async def test_a_refusal_in_other_words_than_the_apis_is_one_too() -> None:
+    async with serve(Wire([WHOLE])) as wire, connected(wire.base_url) as model:
+        assert (await hear(model)).error is None
+        wire.status, wire.pieces = b"502 Bad Gateway", [b"<h1>", b"\xff</h1>"]
+        heard = await hear(model)
+    assert heard.failure == ("MODEL_UNAVAILABLE", True) and heard.error and heard.error.reason == "status 502"
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_a_model_that_is_gone_is_unavailable_for_a_later_request_as_for_the_first(
+    silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.anthropic.model.READ_TIMEOUT", 0.3)
+    errors: list[ModelError | None] = []
+    for asked_before in (False, True):
+        async with serve(Wire([WHOLE])) as wire, connected(wire.base_url) as model:
+            if asked_before:
+                assert (await hear(model)).error is None
+            if silent:
+                wire.says_nothing = True
+            else:
+                wire.close()
+            errors.append((await hear(model)).error)
+    first, later = errors
+    assert first and later and later.reason and vars(later) == vars(first)
+    assert first.message == "The model could not be reached."
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_a_failure_to_try_again_after() -> None:
