@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import JSON, Integer, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from persistence.statements import Executor, fetch
+from persistence.statements import Executor, fetch, new_row
+from persistence.tables import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,9 +314,13 @@ class EndedRun:
     untitled: bool
     #: Whether a later message of its conversation may have waited for it.
     followed: bool
+    #: The reply as it is saved now.
+    reply: Message
 
 
-FINISH_REPLY = text("""
+# The parts are known, and may be long.
+_GIVEN_BACK = tuple(name for name in Message.model_fields if name != "parts")
+FINISH_REPLY = text(f"""
     with locked as (
         select id from conversation where id = :conversation_id for update
     ), ended as (
@@ -337,13 +342,13 @@ FINISH_REPLY = text("""
             input_tokens = :input_tokens, output_tokens = :output_tokens,
             cache_read_tokens = :cache_read_tokens, cache_write_tokens = :cache_write_tokens
         from told where message.id = :id
-        returning message.owner_id
+        returning {", ".join(f"message.{name}" for name in _GIVEN_BACK)}
     ), spent as (
         insert into spending (owner_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
         select owner_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens from saved
     )
-    select untitled, followed from told
-""").bindparams(bindparam("parts", type_=JSON))
+    select untitled, followed, {", ".join(f"saved.{name}" for name in _GIVEN_BACK)} from told, saved
+""").bindparams(bindparam("parts", type_=JSON))  # noqa: S608 - constants
 
 
 async def finish_reply(executor: Executor, run: ClaimedRun, end: FinishedReply) -> EndedRun | None:
@@ -362,7 +367,11 @@ async def finish_reply(executor: Executor, run: ClaimedRun, end: FinishedReply) 
         **end.usage,
     }
     rows = await fetch(executor, FINISH_REPLY, parameters)
-    return EndedRun(*rows[0]) if rows else None
+    if not rows:
+        return None
+    untitled, followed, *values = rows[0]
+    reply = new_row(Message, {**dict(zip(_GIVEN_BACK, values, strict=True)), "parts": end.parts})
+    return EndedRun(untitled, followed, reply)
 
 
 # Not of an owner who was deleted meanwhile, whom nothing is known of: a finished reply leaves one with a row.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from agent.parts import Part
 from persistence.database import is_unreachable
+from persistence.tables import Message
 from runs.feed import TEXT_PIECES, TextPiece
 from runs.live import LiveReplies, LiveSlice
 from runs.log import LogEvent, LogReader, StreamRestarted, events_after, write_log
@@ -52,6 +53,8 @@ class ReplyFinished:
     """The reply is saved for good; `position` is the place after its log."""
 
     position: int
+    #: As it was saved, for a reader that was there; None where its row is to be asked.
+    reply: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class _Reader:
         self._position = max(self._position, log.position)
         if slice.ended and self._position == log.position:
             self._position += 1
-            events.append(ReplyFinished(self._position))
+            events.append(ReplyFinished(self._position, slice.reply))
         return News(slice.attempt, slice.restarts, events)
 
     def take_saved(self, saved: SavedReply) -> News:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
+from persistence.tables import Message
 from runs.feed import Feed, Listener
 
 #: What one node tells the workers of all others: there is a run to take; stop, or give up, a reply if it is yours.
@@ -29,6 +30,8 @@ class LiveSlice:
     ended: bool
     #: Whether there is more than was taken at once.
     more: bool = False
+    #: The row of the saved reply, if that is the end and it was written on this node.
+    reply: Message | None = None
 
 
 class Watch(Protocol):
@@ -50,8 +53,11 @@ class LiveReplies(Protocol):
         """Add whole characters and records to the log."""
         ...
 
-    def end(self, message_id: UUID, attempt: int) -> None:
-        """The reply is saved: readers are woken for its last piece, then its live state goes."""
+    def end(self, message_id: UUID, attempt: int, reply: Message | None = None) -> None:
+        """The reply is saved: readers are woken for its last piece, then its live state goes.
+
+        Those on this node are given its row, where that is at hand.
+        """
         ...
 
     def drop(self, message_id: UUID, attempt: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
+from persistence.tables import Message
 from runs.feed import Feed, Listener, Pace
 from runs.live import LiveSlice, Signal
 from runs.log import cut_log
@@ -24,6 +25,8 @@ class Log:
     restarts: Sequence[int]
     data: bytearray
     ended: bool = False
+    #: The row of the saved reply, where it was written here.
+    reply: Message | None = None
     #: For readers that have caught up; None until there was one.
     feed: Feed | None = None
 
@@ -97,10 +100,10 @@ class MemoryLiveReplies:
                 log.feed.grow()
             self._wake(message_id)
 
-    def end(self, message_id: UUID, attempt: int) -> None:
+    def end(self, message_id: UUID, attempt: int, reply: Message | None = None) -> None:
         log = self._logs.get(message_id)
         if log is not None and log.attempt == attempt and not log.ended:
-            log.ended = True
+            log.ended, log.reply = True, reply
             asyncio.get_running_loop().call_later(LINGER, self._forget, message_id, log)
         self.notify(message_id)
 
@@ -148,7 +151,8 @@ class MemoryLiveReplies:
         end = cut_log(log.data, start, MOST_AT_ONCE) if start else len(log.data)
         more = end < len(log.data)
         data = bytes(memoryview(log.data)[start:end])
-        return LiveSlice(log.attempt, log.restarts, data, log.ended and not more, more)
+        ended = log.ended and not more
+        return LiveSlice(log.attempt, log.restarts, data, ended, more, log.reply if ended else None)
 
     def watch(self, id: UUID) -> MemoryWatch:
         return MemoryWatch(id, self._watches)

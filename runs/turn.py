@@ -250,7 +250,7 @@ class Turn:
         self.frees_others = ended.followed
         self._record.outcome = "FAILED" if isinstance(outcome, ModelError) else outcome
         self._record.code = end.error_code
-        self._live.end(self.run.message_id, self.run.attempt)
+        self._live.end(self.run.message_id, self.run.attempt, ended.reply)
         self._live.notify(self.run.conversation_id)
         if ended.untitled and end.status == "COMPLETE" and history:
             self.afterwork = partial(self._name_conversation, history[-1], end.text)

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
+from persistence.tables import Message
 from runs.feed import Feed, Listener
 from runs.live import LiveSlice, Signal
 from runs.memory import LINGER, MemoryLiveReplies, MemoryWatch
@@ -143,8 +144,8 @@ class ValkeyLiveReplies:
         self._memory.append(message_id, attempt, data)
         self._touch(message_id)
 
-    def end(self, message_id: UUID, attempt: int) -> None:
-        self._memory.end(message_id, attempt)
+    def end(self, message_id: UUID, attempt: int, reply: Message | None = None) -> None:
+        self._memory.end(message_id, attempt, reply)
         self._touch(message_id)
 
     def drop(self, message_id: UUID, attempt: int) -> None:

@@ -3,7 +3,7 @@
 import strawberry
 
 from resolvers.context import Context
-from resolvers.messages import load_message
+from resolvers.messages import MessageState, load_message
 from runs import follow, log
 from runs.follow import News
 from schema.message import Message, ToolCallPart
@@ -91,7 +91,7 @@ async def convert_news(caller: Context, cursors: StreamCursors, news: News) -> l
                 converted.append(ToolCallFinished(cursor=cursor, part=part, tool_call=ToolCallPart.of(call)))
             case log.StreamRestarted(_, part):
                 converted.append(StreamRestarted(cursor=cursor, part=part))
-            case follow.ReplyFinished():
-                message = Message.of(await load_message(caller, cursors.message_id))
-                converted.append(MessageFinished(cursor=cursor, message=message))
+            case follow.ReplyFinished(_, reply):
+                state = MessageState(reply) if reply else await load_message(caller, cursors.message_id)
+                converted.append(MessageFinished(cursor=cursor, message=Message.of(state)))
     return converted

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,9 @@ from server.transport.wire import HttpProtocol, WebSocketProtocol
 
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
 GARBAGE_THRESHOLDS = (10_000, 50, 20)
+
+#: Seconds after which the date that answers have is set anew.
+TICK = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +94,32 @@ class Server(uvicorn.Server):
 
     on_start: Callable[[], None] = staticmethod(lambda: None)
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exits = False
+        self._awake = asyncio.Event()
+        super().__init__(config)
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end; may also be set by what handles a signal."""
+        return self._exits
+
+    @should_exit.setter
+    def should_exit(self, exits: bool) -> None:
+        self._exits = exits
+        if exits and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._awake.set)
+
+    async def main_loop(self) -> None:
+        """Wait for the end, as uvicorn does by looking ten times a second: that is most of what an idle server does."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self._awake.wait()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self.on_start()

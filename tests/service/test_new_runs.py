@@ -9,11 +9,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from agent.messages_wire import Answer, Text
+from agent.messages_wire import Answer, Text, Thinking
 from agent.messages_wire import ToolUse as Call
 from agent.parts import TextPart, parts_to_json
 from persistence import runs
 from persistence.database import Database
+from persistence.messages import find_owned_messages
 from persistence.runs import ClaimedRun, FinishedReply, claim_runs, finish_reply
 from resolvers.context import Context
 from resolvers.errors import Forbidden
@@ -177,6 +178,25 @@ async def test_its_owner_reads_it_without_asking_the_table_and_nobody_else_does(
         events = await read(Context("ann", queue, worker, RateLimit(1_000_000), MODELS), exchange.reply.row.id)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "word " * 20
     assert isinstance(events[-1], ReplyFinished)
+
+
+async def test_a_reader_that_was_there_is_given_the_row_as_it_was_saved(
+    queue: Database, start_node: StartNode, model: ScriptedModel
+) -> None:
+    model.script(Answer([Thinking("Hm."), Text("word " * 20)], tokens_per_second=40))
+    async with start_node() as worker:
+        await until(lambda: worker.is_alive)
+        exchange = await ask(queue, worker, "Go.")
+        context = Context("ann", queue, worker, RateLimit(1_000_000), MODELS)
+        there = await read(context, exchange.reply.row.id)
+        late = await read(context, exchange.reply.row.id)
+    async with queue.driver() as driver:
+        [row] = await find_owned_messages(driver, "ann", [exchange.reply.row.id])
+    finished = there[-1]
+    assert isinstance(finished, ReplyFinished) and finished.reply is not None
+    assert vars(finished.reply) == vars(row) and row.status == "COMPLETE"
+    # What has been done with it since is in its row.
+    assert late[-1] == ReplyFinished(finished.position)
 
 
 async def test_a_reader_who_knows_of_another_attempt_is_not_told_what_a_node_that_lost_the_reply_knows(

@@ -214,7 +214,7 @@ class Paper:
         parked = "AWAITING_APPROVAL" if statement is runs.PARK_RUN else self.row.status
         self.row.status = parameters.get("status", parked)
         # Neither does the conversation want a title, nor has it a later message.
-        return [(False, False)]
+        return [(False, False, *(getattr(self.row, name) for name in tables.Message.model_fields if name != "parts"))]
 
     def claim(self) -> ClaimedRun:
         row = self.row
