@@ -5,19 +5,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import orjson
-from sqlalchemy import PoolProxiedConnection, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from persistence.driver_pool import BROKEN, DriverPool
+
+#: Seconds to wait for a connection.
+POOL_TIMEOUT = 30.0
 #: Seconds that closing the connections may take.
 CLOSE_SECONDS = 3.0
-#: What the driver raises where its connection is of no more use.
-BROKEN = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 #: What it and SQLAlchemy raise while PostgreSQL cannot be reached.
 UNREACHABLE = (*BROKEN, InterfaceError, OperationalError, PoolTimeoutError)
 #: What a statement of the driver's raises that would store something twice.
@@ -50,16 +52,14 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=30,
+            pool_timeout=POOL_TIMEOUT,
             # An error that is logged names the statement, and not what users wrote.
             hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=orjson.loads,
             connect_args={"server_settings": {"application_name": "loquent"}, "timeout": 10, "command_timeout": 30},
         )
-        # The pool takes as long to lend a connection as the driver does for a statement.
-        self._kept: list[PoolProxiedConnection] = []
-        self._most_kept = pool_size // 2
+        self._driver_pool = DriverPool(self.engine, pool_size, POOL_TIMEOUT)
         # One statement needs no BEGIN and COMMIT around it.
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -87,35 +87,8 @@ class Database:
     @asynccontextmanager
     async def driver(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
         """As `connection`, without any layer above the driver: for the hottest statements."""
-        pooled = self._kept.pop() if self._kept else await self.engine.raw_connection()
-        connection: Any = pooled.driver_connection
-        while connection.is_closed():
-            # It was kept since before PostgreSQL went away.
-            pooled.invalidate()
-            pooled.close()
-            pooled = self._kept.pop() if self._kept else await self.engine.raw_connection()
-            connection = pooled.driver_connection
-        try:
+        async with self._driver_pool.lend() as connection:
             yield connection
-        except BaseException as error:
-            # Of a statement that was cancelled, or failed on the way, nobody knows how far it came.
-            if not isinstance(error, Exception) or isinstance(error, BROKEN):
-                connection.terminate()
-            raise
-        finally:
-            self._give_back(pooled)
-
-    def _give_back(self, pooled: PoolProxiedConnection) -> None:
-        """Keep a connection for the next user of the driver, or let the pool have it: somebody may wait there."""
-        connection: Any = pooled.driver_connection
-        pool: Any = self.engine.pool
-        if connection.is_closed():
-            pooled.invalidate()
-            pooled.close()
-        elif len(self._kept) < self._most_kept and pool.checkedout() < pool.size():
-            self._kept.append(pooled)
-        else:
-            pooled.close()
 
     @asynccontextmanager
     async def driver_transaction(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
@@ -125,10 +98,8 @@ class Database:
 
     def pool_state(self) -> PoolState:
         """How the pool stands at the moment."""
-        pool: Any = self.engine.pool
-        # SQLAlchemy does not tell who waits.
-        waiting = len(getattr(pool._pool._queue, "_getters", ()))
-        return PoolState(pool.size(), pool.checkedout() - len(self._kept), waiting)
+        pool, lent = cast(Any, self.engine.pool), self._driver_pool
+        return PoolState(pool.size(), pool.checkedout() - lent.kept, lent.waiting + lent.waiting_for_pool)
 
     async def ping(self) -> None:
         """Raise what `is_unreachable` knows where PostgreSQL does not answer."""
@@ -161,8 +132,7 @@ class Database:
 
     async def close(self) -> None:
         """Say goodbye to PostgreSQL, unless it does not listen: its end must not hold up ours."""
-        while self._kept:
-            self._kept.pop().close()
+        self._driver_pool.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.engine.dispose()

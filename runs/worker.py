@@ -25,6 +25,8 @@ Store: TypeAlias = Callable[[float | None], Awaitable[tuple[Result, ClaimedRun |
 
 #: Seconds between two looks at the table when no hint comes.
 POLL_INTERVAL = 1.0
+#: Runs that are claimed at once. As long as that takes, their places are no new run's.
+MOST_CLAIMED = 50
 #: Seconds between two tries to renew leases while PostgreSQL is away.
 RENEW_RETRY = 0.5
 NO_MESSAGE = UUID(int=0)
@@ -193,7 +195,7 @@ class Worker:
 
     async def _claim(self) -> bool:
         """Take as many runs as there is room for; gives whether to look for more at once."""
-        room = self._free_places()
+        room = min(self._free_places(), MOST_CLAIMED)
         if room <= 0:
             self._took_all = False
             return False
