@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from agent.history import CACHE_MARK
@@ -18,6 +19,7 @@ id: look it up with the list first. If a tool fails, say so in plain words."""
 NOTES = "Text in <note> tags comes from the application, not from the user."
 
 
+@lru_cache(maxsize=8)
 def system_prompt(today: date, prompt: str = SYSTEM_PROMPT) -> Sequence[Mapping[str, Any]]:
     """The system prompt as blocks of the API; the day stands after the part that is cached for long."""
     return (

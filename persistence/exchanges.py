@@ -156,8 +156,10 @@ async def insert_exchange(
         "text": question.parts[0]["text"] if question else None,
     }
     for prefix, row in rows.items():
+        # As attributes of a row of the mapper's they take ten times as long.
+        values = vars(row)
         for name in ("id", "parent_id", "depth", "jump_id", "jump_depth", "parts"):
-            parameters[f"{prefix}_{name}"] = getattr(row, name)
+            parameters[f"{prefix}_{name}"] = values[name]
     stored = await fetch(executor, _insert(begins=begins, asks=question is not None), parameters)
     for begun_at, updated_at, id, status, attempt, created_at, finished_at in stored:
         row = next(row for row in rows.values() if row.id == id)

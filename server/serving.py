@@ -17,7 +17,7 @@ from server.settings import Settings
 from server.transport.wire import HttpProtocol, WebSocketProtocol
 
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
-GARBAGE_THRESHOLDS = (10_000, 50, 20)
+GARBAGE_THRESHOLDS = (10_000, 500, 20)
 
 #: Seconds after which the date that answers have is set anew.
 TICK = 1.0

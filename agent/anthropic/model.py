@@ -80,7 +80,7 @@ class AnthropicModel:
         )
         if self._prepared is not None:
             response = await _send(self._prepared, body)
-            if not response.has_redirect_location:
+            if response.status_code < 300:
                 return response
             await response.aclose()
         response = await self._ask_by_sdk(body)
@@ -117,7 +117,7 @@ async def _send(prepared: PreparedRequest, body: bytes) -> httpx2.Response:
         raise APITimeoutError(REQUEST) from error
     except httpx2.TransportError as error:
         raise APIConnectionError(request=REQUEST) from error
-    if response.is_success or response.has_redirect_location:
+    if response.status_code < 300 or response.has_redirect_location:
         return response
     async with aclosing(response):
         text = (await response.aread()).decode(errors="replace")

@@ -1,12 +1,15 @@
-"""Connections that are lent to the driver: none comes back broken."""
+"""Connections that are lent to the driver: none comes back broken, none is lost, and each in its turn gets one."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from persistence.database import Database, is_unreachable
+from persistence.database import Database, PoolState, is_unreachable
 from tests.conftest import until
 
 
@@ -86,3 +89,111 @@ async def test_a_connection_that_postgresql_ended_is_replaced(narrow: Database, 
         assert await other.fetchval("select pg_terminate_backend($1, 60000)", first)
     await asyncio.sleep(0.1)
     assert await backend(narrow) != first
+
+
+# Who waits for one
+
+
+async def borrow(database: Database, borrowed: list[str], name: str, until_then: asyncio.Event | None = None) -> None:
+    async with database.driver():
+        borrowed.append(name)
+        if until_then is not None:
+            await until_then.wait()
+
+
+async def hold_all(database: Database, size: int) -> tuple[asyncio.Event, list[asyncio.Task[None]]]:
+    """Lend all connections until the event is set."""
+    may_end, borrowed = asyncio.Event(), list[str]()
+    holding = [asyncio.create_task(borrow(database, borrowed, "holder", may_end)) for _ in range(size)]
+    await until(lambda: len(borrowed) == size)
+    return may_end, holding
+
+
+async def test_who_asks_first_is_served_first(narrow: Database) -> None:
+    may_end, holding = await hold_all(narrow, 2)
+    borrowed: list[str] = []
+    waiting = [asyncio.create_task(borrow(narrow, borrowed, f"{number}")) for number in range(20)]
+    await until(lambda: narrow.pool_state().waiting == 20)
+    may_end.set()
+    await asyncio.gather(*holding)
+    # It asks when there is a connection again, and before anybody who waits has run.
+    waiting.append(asyncio.create_task(borrow(narrow, borrowed, "20")))
+    await asyncio.gather(*waiting)
+    assert borrowed == [f"{number}" for number in range(21)]
+    assert narrow.pool_state() == PoolState(size=2, in_use=0, waiting=0)
+
+
+@pytest.mark.parametrize("at_the_same_moment", [True, False])
+async def test_who_gives_up_waiting_takes_no_connection_along(narrow: Database, at_the_same_moment: bool) -> None:
+    may_end, holding = await hold_all(narrow, 2)
+    borrowed: list[str] = []
+    given_up = [asyncio.create_task(borrow(narrow, borrowed, "given up")) for _ in range(3)]
+    patient = asyncio.create_task(borrow(narrow, borrowed, "patient"))
+    await until(lambda: narrow.pool_state().waiting == 4)
+    if at_the_same_moment:
+        may_end.set()
+        # Now the holders have given theirs back, and who was given them has not run yet.
+        await asyncio.sleep(0)
+    for waiting in given_up:
+        waiting.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+    may_end.set()
+    await asyncio.gather(*holding, patient)
+    assert borrowed == ["patient"]
+    assert narrow.pool_state() == PoolState(size=2, in_use=0, waiting=0)
+    may_end, holding = await hold_all(narrow, 2)
+    may_end.set()
+    await asyncio.gather(*holding)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_who_asks_again_and_again_leaves_sessions_their_turn(database_url: str, size: int) -> None:
+    database = Database(database_url, pool_size=size)
+    served = 0
+
+    async def ask_for_ever() -> None:
+        nonlocal served
+        while True:
+            await backend(database)
+            served += 1
+
+    asking = [asyncio.create_task(ask_for_ever()) for _ in range(20)]
+    try:
+        await until(lambda: served > 50)
+        async with asyncio.timeout(5):
+            for _ in range(10):
+                async with database.connection() as connection:
+                    await connection.execute(text("select 1"))
+        before = served
+        await until(lambda: served > before + 50)
+    finally:
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        await database.close()
+
+
+async def test_who_waits_too_long_is_told_that_it_cannot_be_reached(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persistence.database.POOL_TIMEOUT", 0.2)
+    database = Database(database_url, pool_size=1)
+    may_end, holding = await hold_all(database, 1)
+    with pytest.raises(PoolTimeoutError) as raised:
+        await backend(database)
+    assert is_unreachable(raised.value)
+    may_end.set()
+    await asyncio.gather(*holding)
+    await backend(database)
+    await database.close()
+
+
+async def test_where_postgresql_is_gone_nobody_waits_for_another() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Nobody listens there.
+        database = Database(f"postgresql+asyncpg://ann@127.0.0.1:{taken.getsockname()[1]}/chat", pool_size=2)
+        async with asyncio.timeout(10):
+            errors = await asyncio.gather(*(backend(database) for _ in range(20)), return_exceptions=True)
+    assert len(errors) == 20 and all(isinstance(error, Exception) and is_unreachable(error) for error in errors)
+    await database.close()

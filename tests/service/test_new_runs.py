@@ -266,6 +266,31 @@ async def test_none_begins_at_once_in_the_place_of_those_that_are_being_claimed(
             assert (await finished(queue, exchange.reply.row.id))["status"] == "COMPLETE"
 
 
+async def test_a_look_at_the_table_leaves_places_for_new_ones(
+    queue: Database, start_node: StartNode, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.worker.MOST_CLAIMED", 2)
+    model.by(lambda request: say("Done."))
+    claim, may_claim, limits = runs.claim_runs, asyncio.Event(), list[int]()
+
+    async def claim_slowly(executor: Any, limit: int, lease: float) -> list[ClaimedRun]:
+        limits.append(limit)
+        await may_claim.wait()
+        return await claim(executor, limit, lease)
+
+    async with start_node(capacity=3) as worker:
+        await until(lambda: worker.is_alive)
+        monkeypatch.setattr(runs, "claim_runs", claim_slowly)
+        waiting = [await send(queue, f"{number}", owner=f"user {number}") for number in range(5)]
+        worker.wake()
+        await until(lambda: limits == [2])
+        exchange = await ask(queue, worker, "Meanwhile.")
+        assert exchange.reply.row.status == "STREAMING"
+        may_claim.set()
+        for each in [*waiting, exchange]:
+            assert (await finished(queue, each.reply.row.id))["status"] == "COMPLETE"
+
+
 async def test_the_place_of_one_that_could_not_be_stored_is_free_at_once(
     queue: Database, start_node: StartNode, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
