@@ -23,11 +23,13 @@ class DriverPool:
     """
 
     def __init__(self, engine: AsyncEngine, size: int, timeout: float) -> None:
+        """Of an engine with a pool of `size`; nobody waits here for longer than `timeout` seconds."""
         self._engine = engine
         self._size = size
         self._timeout = timeout
-        #: The others are left to the pool while nobody here needs them.
+        #: Connections that stay when they are given back; all but one of those that are idle go when the pool has none.
         self._most_kept = size // 2
+        self._closed = False
         self._kept: list[PoolProxiedConnection] = []
         #: Connections that are kept, lent or being opened.
         self._taken = 0
@@ -53,7 +55,10 @@ class DriverPool:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
-        """A connection for the block. Raises `sqlalchemy.exc.TimeoutError` where there is none for too long."""
+        """A connection for the block.
+
+        Raises `sqlalchemy.exc.TimeoutError` where none is free for too long, here or then in the pool.
+        """
         pooled = await self._take()
         connection: Any = pooled.driver_connection
         try:
@@ -67,10 +72,9 @@ class DriverPool:
             self._give_back(pooled)
 
     def close(self) -> None:
-        """Give the pool back what is kept."""
-        while self._kept:
-            self._kept.pop().close()
-            self._taken -= 1
+        """Give the pool back what is kept, and what is lent when it comes back."""
+        self._closed = True
+        self._release_kept(0)
 
     async def _take(self) -> PoolProxiedConnection:
         pooled: PoolProxiedConnection | None = None
@@ -84,8 +88,7 @@ class DriverPool:
             while pooled is None or _is_closed(pooled):
                 if pooled is not None:
                     # It was kept since before PostgreSQL went away.
-                    pooled.invalidate()
-                    pooled.close()
+                    _let_go(pooled)
                 pooled = await self._engine.raw_connection()
         except BaseException:
             self._leave()
@@ -110,19 +113,26 @@ class DriverPool:
             raise
 
     def _give_back(self, pooled: PoolProxiedConnection) -> None:
-        # More than are kept here must not stay from hand to hand while others wait for the pool.
-        may_stay = self._taken <= self._most_kept or not self.waiting_for_pool
-        if _is_closed(pooled):
-            pooled.invalidate()
-            pooled.close()
-            self._leave()
-        elif may_stay and self._hand_over(pooled):
-            pass
-        elif may_stay and self._taken <= self._most_kept:
+        is_wanted = self.waiting_for_pool > 0
+        # More than may be kept here must not go from hand to hand while others wait for the pool.
+        may_stay = not self._closed and not _is_closed(pooled) and (self._taken <= self._most_kept or not is_wanted)
+        if may_stay and self._hand_over(pooled):
+            return
+        if may_stay and self._taken <= self._most_kept:
             self._kept.append(pooled)
-        else:
-            pooled.close()
+            if is_wanted:
+                self._release_kept(1)
+            return
+        try:
+            _let_go(pooled)
+        finally:
             self._leave()
+
+    def _release_kept(self, most: int) -> None:
+        """Give the pool back what is kept, but for so many."""
+        while len(self._kept) > most:
+            self._taken -= 1
+            self._kept.pop().close()
 
     def _leave(self) -> None:
         """One less is taken, or another may take it."""
@@ -142,3 +152,10 @@ class DriverPool:
 def _is_closed(pooled: PoolProxiedConnection) -> bool:
     connection: Any = pooled.driver_connection
     return bool(connection.is_closed())
+
+
+def _let_go(pooled: PoolProxiedConnection) -> None:
+    """Give it back to the pool, which opens another in the place of a closed one."""
+    if _is_closed(pooled):
+        pooled.invalidate()
+    pooled.close()

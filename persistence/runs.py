@@ -76,7 +76,7 @@ class FinishedReply:
 
 # An owner's next run comes before another's next but one; among equals comes who was served longest ago, then the
 # oldest. A run waits for the reply before it on its branch, which the model must see whole, unless that one waits
-# for its user.
+# for its user. More are looked at than are taken: others may be taking the first of them.
 CLAIM_RUNS = text("""
     with busy as (
         select owner_id, count(*) as held from run where lease_until > now() and not parked group by owner_id
@@ -89,15 +89,16 @@ CLAIM_RUNS = text("""
         from run join served on served.owner_id = run.owner_id left join busy on busy.owner_id = run.owner_id
         where run.lease_until <= now() and not run.parked
             and not exists (select from run earlier where earlier.message_id = run.after_id and not earlier.parked)
-        order by turn, last nulls first, run.created_at limit :limit
+        order by turn, last nulls first, run.created_at limit :looked_at
     ), locked as (
-        select conversation.id from conversation
-        where id in (select conversation_id from message where message.id in (select message_id from free))
-        for update skip locked
+        select conversation.id, free.message_id
+        from free join message on message.id = free.message_id join conversation on conversation.id = conversation_id
+        order by free.turn, free.last nulls first, free.created_at limit :limit
+        for update of conversation skip locked
     ), taken as (
-        select run.message_id, message.conversation_id, run.held
-        from run join message on message.id = run.message_id join locked on locked.id = message.conversation_id
-        where run.message_id in (select message_id from free) and run.lease_until <= now() and not run.parked
+        select run.message_id, locked.id as conversation_id, run.held
+        from run join locked on locked.message_id = run.message_id
+        where run.lease_until <= now() and not run.parked
         for update of run skip locked
     ), claimed as (
         update run set
@@ -124,9 +125,14 @@ CLAIM_RUNS = text("""
 """)
 
 
+#: How many free runs are looked at for each that is taken: so many nodes find some each at the same time.
+LOOKED_AT = 20
+
+
 async def claim_runs(executor: Executor, limit: int, lease: float) -> list[ClaimedRun]:
     """Take up to `limit` runs that nobody holds, for `lease` seconds."""
-    rows = await fetch(executor, CLAIM_RUNS, {"limit": limit, "lease": lease})
+    parameters = {"limit": limit, "looked_at": limit * LOOKED_AT, "lease": lease}
+    rows = await fetch(executor, CLAIM_RUNS, parameters)
     return [ClaimedRun(*row) for row in rows]
 
 

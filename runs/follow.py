@@ -53,7 +53,8 @@ class ReplyFinished:
     """The reply is saved for good; `position` is the place after its log."""
 
     position: int
-    #: As it was saved, for a reader that was there; None where its row is to be asked.
+    #: As it was saved, without what was done with it since, for a reader that was there; None where its row is to be
+    #: asked.
     reply: Message | None = None
 
 

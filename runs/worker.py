@@ -25,7 +25,7 @@ Store: TypeAlias = Callable[[float | None], Awaitable[tuple[Result, ClaimedRun |
 
 #: Seconds between two looks at the table when no hint comes.
 POLL_INTERVAL = 1.0
-#: Runs that are claimed at once. As long as that takes, their places are no new run's.
+#: Runs that are claimed at once: as long as that takes, so many places are held for them, and no new run begins there.
 MOST_CLAIMED = 50
 #: Seconds between two tries to renew leases while PostgreSQL is away.
 RENEW_RETRY = 0.5
@@ -194,7 +194,7 @@ class Worker:
                     pass
 
     async def _claim(self) -> bool:
-        """Take as many runs as there is room for; gives whether to look for more at once."""
+        """Take some runs, as far as there is room; gives whether to look for more at once."""
         room = min(self._free_places(), MOST_CLAIMED)
         if room <= 0:
             self._took_all = False

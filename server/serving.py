@@ -19,7 +19,7 @@ from server.transport.wire import HttpProtocol, WebSocketProtocol
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
 GARBAGE_THRESHOLDS = (10_000, 500, 20)
 
-#: Seconds after which the date that answers have is set anew.
+#: Seconds between two looks at what changes with time: the date that answers have.
 TICK = 1.0
 
 logger = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for the end, as uvicorn does by looking ten times a second: that is most of what an idle server does."""
+        # By the number uvicorn tells when a second has passed: at 0 one has.
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 from urllib.request import getproxies
 
@@ -87,6 +87,7 @@ class AnthropicModel:
         if self._transport is not None and not response.history:
             # Its address, key, version and time-outs are the same each time, and to have them made again would be a
             # sixth of what a short reply costs.
+            response.request.headers.pop("Cookie", None)
             self._prepared = PreparedRequest(self._transport, response.request)
         else:
             self._prepared = None
@@ -109,10 +110,10 @@ class AnthropicModel:
         await self._client.close()
 
 
-async def _send(prepared: PreparedRequest, body: bytes) -> httpx2.Response:
-    """Send a request as the SDK does; raises what the SDK raises."""
+async def _send(prepared: PreparedRequest, content: bytes) -> httpx2.Response:
+    """Send a request as the SDK does; raises `APIError`, and `httpx2.HTTPError` in the middle of an error's body."""
     try:
-        response = await prepared.send(body)
+        response = await prepared.send(content)
     except httpx2.TimeoutException as error:
         raise APITimeoutError(REQUEST) from error
     except httpx2.TransportError as error:
@@ -120,13 +121,12 @@ async def _send(prepared: PreparedRequest, body: bytes) -> httpx2.Response:
     if response.status_code < 300 or response.has_redirect_location:
         return response
     async with aclosing(response):
-        text = (await response.aread()).decode(errors="replace")
-    try:
-        problem = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        problem = text
+        await response.aread()
     response.request = REQUEST
-    raise APIStatusError(text, response=response, body=problem)
+    body: object = response.text.strip()
+    with suppress(ValueError, RecursionError):
+        body = json.loads(response.text)
+    raise APIStatusError(f"Error code: {response.status_code} - {body}", response=response, body=body)
 
 
 def _write_json(value: object) -> bytes:

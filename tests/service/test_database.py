@@ -173,6 +173,36 @@ async def test_who_asks_again_and_again_leaves_sessions_their_turn(database_url:
         await database.close()
 
 
+async def test_connections_that_nobody_uses_go_to_sessions_that_wait(database_url: str) -> None:
+    database = Database(database_url, pool_size=4)
+    await asyncio.gather(*(backend(database) for _ in range(4)))
+    may_end, inside = asyncio.Event(), 0
+
+    async def stay() -> None:
+        nonlocal inside
+        async with database.connection():
+            inside += 1
+            await may_end.wait()
+
+    staying = [asyncio.create_task(stay()) for _ in range(4)]
+    await until(lambda: database.pool_state() == PoolState(size=4, in_use=2, waiting=2))
+    await backend(database)
+    # One stays for the driver, as long as that has use for it.
+    await until(lambda: inside == 3)
+    may_end.set()
+    await asyncio.gather(*staying)
+    await database.close()
+
+
+async def test_a_connection_that_comes_back_after_the_end_is_not_kept(database_url: str) -> None:
+    database = Database(database_url, pool_size=4)
+    async with database.driver() as driver:
+        await driver.fetchval("select 1")
+        await database.close()
+    assert driver.is_closed() or database.pool_state().in_use == 0
+    assert database._driver_pool.kept == 0
+
+
 async def test_who_waits_too_long_is_told_that_it_cannot_be_reached(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from agent.parts import Part, TextPart, ToolCallPart, parts_to_json
 from persistence import runs
 from persistence.database import Database
 from persistence.runs import ClaimedRun, FinishedReply, claim_runs, finish_reply, park_run, release_run, request_cancel
+from resolvers.exchanges import regenerate_message
 from resolvers.messages import load_saved
 from runs.follow import Cursor, follow_reply
 from runs.log import StreamRestarted, TextDelta, begin_text, write_log
@@ -71,6 +72,24 @@ async def test_more_replies_than_slots_wait_as_queued(
             return await statuses(queue) == ["COMPLETE"] * 5
 
         await until(all_done)
+
+
+async def test_who_looks_while_another_takes_the_first_takes_the_next(queue: Database) -> None:
+    waiting = [(await send(queue, f"{number}", owner=f"user {number}")).reply.row.id for number in range(5)]
+    async with queue.driver_transaction() as one, queue.driver_transaction() as other:
+        first = await claim_runs(one, 2, NEVER)
+        second = await claim_runs(other, 2, NEVER)
+    assert {run.message_id for run in first} == set(waiting[:2])
+    assert {run.message_id for run in second} == set(waiting[2:4])
+    assert all(run.left_others for run in [*first, *second])
+
+
+async def test_no_more_runs_are_taken_than_asked_for_where_one_conversation_has_several(queue: Database) -> None:
+    first = await send(queue, "Go.")
+    for _ in range(3):
+        await regenerate_message(call_by(queue, "ann"), first.reply.row.id, idempotency_key=None)
+    async with queue.connection() as connection:
+        assert [len(await claim_runs(connection, limit, NEVER)) for limit in (1, 2, 5)] == [1, 2, 1]
 
 
 async def write_all(queue: Database, start_node: StartNode, model: ScriptedModel, *, capacity: int) -> list[str]:
