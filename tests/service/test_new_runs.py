@@ -189,6 +189,7 @@ async def test_a_reader_that_was_there_is_given_the_row_as_it_was_saved(
         exchange = await ask(queue, worker, "Go.")
         context = Context("ann", queue, worker, RateLimit(1_000_000), MODELS)
         there = await read(context, exchange.reply.row.id)
+        await until(lambda: worker.find_run(exchange.reply.row.id) is None)
         late = await read(context, exchange.reply.row.id)
     async with queue.driver() as driver:
         [row] = await find_owned_messages(driver, "ann", [exchange.reply.row.id])
