@@ -245,7 +245,6 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
     async def _send_results(
         self, operation: Operation[RequestContext, None], results: StreamResult, observed: ObservedOperation
     ) -> None:
-        has_sent = False
         async for result in results:
             # Nothing here is delivered in increments.
             assert isinstance(result, ExecutionResult)
@@ -253,11 +252,7 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             if result.errors and not is_executed(result):
                 await operation.send_initial_errors(result.errors)
                 return
-            if has_sent:
-                # A replay that is all there never waits: without this its client could not end it in the middle.
-                await asyncio.sleep(0)
             await operation.send_next(result)
-            has_sent = True
 
     def _deliver(self, operation: Operation[RequestContext, None], cursors: StreamCursors) -> Deliver | None:
         """How the operation is sent text deltas of the cursors' message, which need not be executed."""
@@ -276,6 +271,9 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             # In the order of `DATA_HEAD`, so that all results look alike on the wire.
             message = {"type": "next", "payload": message["payload"], "id": message["id"]}
         await super().send_message(message)
+        if message["type"] == "next":
+            # A replay that is all there never waits: without this its client could not end it in the middle.
+            await asyncio.sleep(0)
 
     async def cleanup_operation(self, operation_id: str) -> None:
         if operation := self.operations.get(operation_id):
