@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -84,11 +84,9 @@ class Database:
         ):
             yield session
 
-    @asynccontextmanager
-    async def driver(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    def driver(self) -> AbstractAsyncContextManager["asyncpg.Connection[Any]"]:
         """As `connection`, without any layer above the driver: for the hottest statements."""
-        async with self._driver_pool.lend() as connection:
-            yield connection
+        return self._driver_pool.lend()
 
     @asynccontextmanager
     async def driver_transaction(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
