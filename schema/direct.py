@@ -8,7 +8,6 @@ other events go the ordinary way.
 
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from runs.feed import TextPiece
 from runs.follow import Cursor, Deliver
 from runs.log import TextDelta
 from schema import message_stream
+from schema.lru_cache import LRUCache
 from schema.root import LoquentSchema
 from schema.scalars import StreamCursors
 
@@ -66,7 +66,7 @@ class TemplateCache:
 
     def __init__(self, schema: LoquentSchema) -> None:
         self._schema = schema
-        self._known: OrderedDict[object, Templates | None] = OrderedDict()
+        self._known: LRUCache[Templates | None] = LRUCache(REMEMBERED, REMEMBERED)
 
     def find(self, query: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> Templates | None:
         """The templates of an operation that is running; None where its result has something else to tell too."""
@@ -77,12 +77,8 @@ class TemplateCache:
         values = {name: (variables or {}).get(name) for name in _declared_variables(document)}
         switches = tuple(sorted((name, value) for name, value in values.items() if isinstance(value, bool)))
         key = (query, operation_name, switches)
-        if key in self._known:
-            self._known.move_to_end(key)
-        else:
-            self._known[key] = self._make(document, operation_name, variables)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        if key not in self._known:
+            self._known.add(key, self._make(document, operation_name, variables), 1)
         return self._known[key]
 
     def _make(

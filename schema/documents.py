@@ -1,7 +1,6 @@
 """Documents, prepared once: parsed, measured, validated and remembered."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from schema.cost import OperationCost
 from schema.errors import LONGEST_MESSAGE
 from schema.limits import DocumentLimits, DocumentMeter, beyond, check_text
+from schema.lru_cache import LRUCache
 
 #: Documents that are remembered, and the characters of all of them: parsed, one weighs up to 300 bytes a character.
 CACHED_DOCUMENTS, CACHED_CHARACTERS = 512, 250_000
@@ -74,17 +74,15 @@ class DocumentCache:
         ]
         if not introspection:
             self._rules.append(NoIntrospection)
-        self._prepared: OrderedDict[str, PreparedDocument] = OrderedDict()
-        self._characters = 0
+        self._prepared: LRUCache[PreparedDocument] = LRUCache(CACHED_DOCUMENTS, CACHED_CHARACTERS)
 
     def prepare(self, query: str) -> PreparedDocument:
         """The document of a text, with its errors if it has any."""
-        if known := self._prepared.get(query):
-            self._prepared.move_to_end(query)
-            return known
+        if query in self._prepared:
+            return self._prepared[query]
         prepared = self._prepare(query)
         if not prepared.errors:
-            self._remember(query, prepared)
+            self._prepared.add(query, prepared, len(query))
         return prepared
 
     def check(
@@ -123,13 +121,6 @@ class DocumentCache:
                 message = "The document has more than {0} tokens, comments included; at most {0} are allowed."
                 raise beyond("tokens", message.format(self._limits.tokens)) from None
             raise
-
-    def _remember(self, query: str, prepared: PreparedDocument) -> None:
-        self._prepared[query] = prepared
-        self._characters += len(query)
-        while len(self._prepared) > CACHED_DOCUMENTS or self._characters > CACHED_CHARACTERS:
-            oldest, _ = self._prepared.popitem(last=False)
-            self._characters -= len(oldest)
 
 
 class NoIntrospection(ValidationRule):

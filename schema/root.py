@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import strawberry
 from graphql import ExecutionResult as CoreResult
@@ -17,7 +18,7 @@ from graphql import (
     Undefined,
 )
 from graphql import OperationType as OperationKind
-from graphql.execution import Executor, create_source_event_stream
+from graphql.execution import create_source_event_stream
 from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -29,7 +30,7 @@ from schema import conversation_stream, message_stream
 from schema.context import RequestContext
 from schema.documents import MOST_ERRORS, DocumentCache
 from schema.errors import code_errors
-from schema.executor import FastExecutor
+from schema.executor import FastExecutor, SelectionCache
 from schema.limits import DocumentLimits
 from schema.mutation import Mutation
 from schema.query import Query
@@ -49,6 +50,7 @@ class LoquentSchema(strawberry.Schema):
         #: Subscriptions that are running now, on any transport.
         self.open_subscriptions = 0
         self.documents = DocumentCache(self._schema, limits, introspection=introspection)
+        self._selections = SelectionCache()
 
     async def execute(
         self,
@@ -90,7 +92,7 @@ class LoquentSchema(strawberry.Schema):
         root: Any,
         name: str | None,
         allowed: Container[OperationType],
-    ) -> list[GraphQLError] | Executor[Any]:
+    ) -> list[GraphQLError] | FastExecutor:
         """What executes an operation, or why it is refused."""
         if not query:
             raise MissingQueryError
@@ -107,7 +109,7 @@ class LoquentSchema(strawberry.Schema):
             return errors
         assert prepared.document is not None, "it has no errors"
         # Little is said of variables that are wrong: the first errors, and no names that the schema has.
-        return FastExecutor.build(
+        executor: Any = FastExecutor.build(
             self._schema,
             prepared.document,
             root,
@@ -117,7 +119,9 @@ class LoquentSchema(strawberry.Schema):
             max_coercion_errors=MOST_ERRORS,
             is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]
             hide_suggestions=True,
+            find_selections=partial(self._selections.find, query, name),
         )
+        return cast(list[GraphQLError] | FastExecutor, executor)
 
     async def _stream_results(self, *operation: Any) -> AsyncGenerator[ExecutionResult]:
         try:
@@ -138,7 +142,7 @@ class LoquentSchema(strawberry.Schema):
                 self.open_subscriptions -= 1
 
 
-async def _run(executor: Executor[Any]) -> ExecutionResult:
+async def _run(executor: FastExecutor) -> ExecutionResult:
     try:
         result: Any = executor.execute_operation()
         return _convert(await result if executor.is_awaitable(result) else result)
@@ -146,7 +150,7 @@ async def _run(executor: Executor[Any]) -> ExecutionResult:
         return _failed([_wrap(error)])
 
 
-async def _follow(executor: Executor[Any]) -> AsyncGenerator[ExecutionResult]:
+async def _follow(executor: FastExecutor) -> AsyncGenerator[ExecutionResult]:
     """The results of a subscription, one for each event.
 
     https://spec.graphql.org/draft/#sec-Subscription
@@ -160,7 +164,7 @@ async def _follow(executor: Executor[Any]) -> AsyncGenerator[ExecutionResult]:
             return
         async with aclosing(events):
             async for event in events:
-                result: Any = executor.build_per_event_executor(event).execute_operation(False)
+                result: Any = executor.execute_event(event)
                 yield _convert(await result if executor.is_awaitable(result) else result)
     except Exception as error:
         yield _failed([_wrap(error)])

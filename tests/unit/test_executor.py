@@ -1,10 +1,11 @@
-"""Leaves that are read and written at once come out as from plain execution, whatever their objects hold."""
+"""Fields that are read and written at once come out as from plain execution, whatever their objects hold."""
 
 import asyncio
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NoReturn, TypeAlias, cast
@@ -13,6 +14,7 @@ from uuid import UUID
 import pytest
 import strawberry
 from graphql import (
+    DocumentNode,
     ExecutionResult,
     GraphQLError,
     GraphQLInterfaceType,
@@ -40,8 +42,9 @@ from resolvers.messages import MessageState
 from runs.follow import Cursor
 from schema import conversation_stream
 from schema.conversation import Conversation
-from schema.executor import FastExecutor, find_leaf
+from schema.executor import REMEMBERED_CHARACTERS, FastExecutor, SelectionCache
 from schema.message import Message, MessageStatus
+from schema.plain_fields import find_reader
 from schema.root import create_schema
 from tests.workers import MODELS
 
@@ -53,10 +56,8 @@ Run: TypeAlias = Callable[[Awaitable[Any]], Any]
 Described: TypeAlias = tuple[str, list[tuple[Any, ...]]]
 
 
-class PlainExecutor(FastExecutor):
-    """The reference: every field takes the library's way."""
-
-    execute_fields = StrawberryGraphQLCoreExecutionContext.execute_fields
+# The reference: every field takes the library's way.
+PlainExecutor = StrawberryGraphQLCoreExecutionContext
 
 
 class Drawn:
@@ -290,6 +291,10 @@ def documents(draw: st.DrawFn, schema: GraphQLSchema, operation: str, type: str,
     return Writer(schema, draw).write(operation, type, field)
 
 
+#: What an object is drawn from, and the variables.
+REQUESTS = st.tuples(st.integers(0, 10**6), st.sampled_from([{}, {}, {"yes": False}, {"no": True}]))
+
+
 async def settle(work: Awaitable[Any]) -> Any:
     result = await work
     # What failed beside others is settled in the background.
@@ -306,15 +311,24 @@ def run() -> Iterator[Run]:
 
 
 def describe(
-    executor: type[Executor[Any]], schema: GraphQLSchema, text: str, root: object, run: Run, **more: Any
+    executor: type[Executor[Any]],
+    schema: GraphQLSchema,
+    document: str | DocumentNode,
+    root: object,
+    run: Run,
+    **more: Any,
 ) -> Described:
     """The data, with the order and classes of what is in it, and the errors in their order."""
+    parsed = parse(document) if isinstance(document, str) else document
 
     async def work() -> ExecutionResult:
-        result = execute(schema, parse(text), root, executor_class=executor, **more)
+        result = execute(schema, parsed, root, executor_class=executor, **more)
         return result if isinstance(result, ExecutionResult) else await result
 
-    result = run(work())
+    return tell(run(work()))
+
+
+def tell(result: ExecutionResult) -> Described:
     errors = [
         (error.message, error.path, error.locations, type(error.original_error), error.extensions)
         for error in result.errors or ()
@@ -323,15 +337,24 @@ def describe(
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+# Where that cannot be told: a named tuple is made without the builtins that a warning needs.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data(), operation=st.sampled_from(["Query", "Mutation"]), seed=st.integers(0, 10**6))
+@given(data=st.data(), operation=st.sampled_from(["Query", "Mutation"]), requests=st.lists(REQUESTS, min_size=1))
 def test_whatever_objects_hold_comes_out_as_from_plain_execution(
-    data: st.DataObject, operation: str, seed: int, run: Run
+    data: st.DataObject, operation: str, requests: list[tuple[int, dict[str, bool]]], run: Run
 ) -> None:
-    text = data.draw(documents(SCHEMA, operation.lower(), operation))
+    document = parse(data.draw(documents(SCHEMA, operation.lower(), operation)))
     root_type = {"Query": Query, "Mutation": Mutation}[operation]
-    plain = describe(PlainExecutor, SCHEMA, text, draw_object(root_type, str(seed)), run)
-    assert describe(FastExecutor, SCHEMA, text, draw_object(root_type, str(seed)), run) == plain
+    find = partial(SelectionCache().find, "", None)
+    for seed, switches in requests:
+        plain, fast = (
+            describe(
+                executor, SCHEMA, document, draw_object(root_type, str(seed)), run, variable_values=switches, **more
+            )
+            for executor, more in ((PlainExecutor, {}), (FastExecutor, {"find_selections": find}))
+        )
+        assert fast == plain
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
@@ -409,7 +432,20 @@ STREAM = 'conversationStream(conversationId: "x")'
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text=documents(CONTRACT, "subscription", "ConversationStreamEvent", STREAM), event=events())
 def test_the_objects_of_the_contract_come_out_as_from_plain_execution(text: str, event: object, run: Run) -> None:
-    assert describe(FastExecutor, CONTRACT, text, event, run) == describe(PlainExecutor, CONTRACT, text, event, run)
+    plain = describe(PlainExecutor, CONTRACT, text, event, run)
+    assert describe(FastExecutor, CONTRACT, text, event, run) == plain
+
+    async def work() -> ExecutionResult:
+        result = follow(text).execute_event(event)
+        return result if isinstance(result, ExecutionResult) else await result
+
+    assert tell(run(work())) == plain
+
+
+def follow(text: str, **more: Any) -> FastExecutor:
+    executor = FastExecutor.build(CONTRACT, parse(text), **more)
+    assert isinstance(executor, FastExecutor)
+    return executor
 
 
 def test_introspection_comes_out_as_from_plain_execution(run: Run) -> None:
@@ -423,12 +459,17 @@ def test_every_leaf_of_the_contract_is_read_and_written_at_once() -> None:
         for type in CONTRACT.type_map.values()
         if isinstance(type, GraphQLObjectType) and not type.name.startswith("__")
         for name, field in type.fields.items()
-        if is_leaf_type(get_named_type(field.type)) and find_leaf(type, name) is None
+        if is_leaf_type(get_named_type(field.type)) and find_reader(type, name) is None
     ]
     assert missing == []
 
 
-def test_the_library_is_asked_for_what_is_no_leaf_only(run: Run) -> None:
+def changed(title: str) -> conversation_stream.ConversationChanged:
+    row = new_row(tables.Conversation, ROW | {"title": title})
+    return conversation_stream.ConversationChanged(cursor="1", conversation=Conversation.from_row(CALLER, row))
+
+
+def test_the_library_is_asked_for_what_is_not_plain_only(run: Run) -> None:
     asked = []
 
     class Asked(FastExecutor):
@@ -436,13 +477,16 @@ def test_the_library_is_asked_for_what_is_no_leaf_only(run: Run) -> None:
             asked.append(path.key)
             return super().execute_field(parent_type, source, details, path, context)
 
-    row = new_row(tables.Conversation, ROW | {"title": "A title"})
-    event = conversation_stream.ConversationChanged(cursor="1", conversation=Conversation.from_row(CALLER, row))
-    text = "{ __typename cursor ... on ConversationChanged { conversation { id title createdAt archivedAt cursor } } }"
-    data, errors = describe(Asked, CONTRACT, f"subscription {{ {STREAM} {text} }}", event, run)
-    assert "A title" in data
-    assert not errors
-    assert asked == ["conversationStream", "conversation"]
+    def ask(selected: str) -> list[str | int]:
+        asked.clear()
+        text = f"{{ __typename cursor ... on ConversationChanged {{ conversation {{ id title {selected} }} }} }}"
+        data, errors = describe(Asked, CONTRACT, f"subscription {{ {STREAM} {text} }}", changed("A title"), run)
+        assert "A title" in data
+        return asked if not errors else ["failed"]
+
+    assert ask("createdAt archivedAt usage { inputTokens } cursor") == []
+    assert ask("... on Node { id } messages @skip(if: true) { edges { cursor } }") == []
+    assert ask("createdAt usage { unknown }") == ["conversationStream", "conversation", "usage", "unknown"]
 
 
 def test_middleware_sees_every_field(run: Run) -> None:
@@ -457,20 +501,44 @@ def test_middleware_sees_every_field(run: Run) -> None:
     assert seen == ["conversationStream", "cursor"]
 
 
-def test_events_of_a_subscription_leave_nothing_in_memory() -> None:
-    executor = FastExecutor.build(CONTRACT, parse(f"subscription {{ {STREAM} {{ cursor }} }}"))
-    assert isinstance(executor, FastExecutor)
-
-    def execute_events(count: int) -> None:
-        for number in range(count):
-            event = conversation_stream.ConversationDeleted(cursor=str(number), conversation_id=strawberry.ID("2"))
-            executor.build_per_event_executor(event).execute_operation(False)
-
-    execute_events(10)
+def kept_by(work: Callable[[int], object]) -> int:
+    """Bytes that are kept of 500 times this work, after the first ten."""
+    for number in range(10):
+        work(number)
     tracemalloc.start()
     try:
-        execute_events(500)
+        for number in range(500):
+            work(number)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept < 50_000
+    return kept
+
+
+def test_events_of_a_subscription_leave_nothing_in_memory() -> None:
+    executor = follow(
+        f"subscription {{ {STREAM} {{ cursor ... on ConversationChanged {{ conversation {{ id }} }} }} }}"
+    )
+
+    def execute(number: int) -> None:
+        executor.execute_event(changed(str(number)))
+        executor.build_per_event_executor(changed(str(number))).execute_operation(False)
+
+    assert kept_by(execute) < 50_000
+
+
+def test_of_the_ways_in_which_a_document_can_be_asked_few_are_remembered() -> None:
+    switches = [f"s{number}" for number in range(10)]
+    fields = " ".join(f"{name}: cursor @include(if: ${name})" for name in switches)
+    text = f"subscription ({' '.join(f'${name}: Boolean!' for name in switches)}) {{ {STREAM} {{ {fields} }} }}"
+    document, known = parse(text), SelectionCache()
+    # As if it were as long as ten of its kind could be at the most.
+    find = partial(known.find, text.ljust(REMEMBERED_CHARACTERS // 10), None)
+
+    def execute(number: int) -> None:
+        variables = {name: bool(number >> place & 1) for place, name in enumerate(switches)}
+        executor: Any = FastExecutor.build(CONTRACT, document, raw_variable_values=variables, find_selections=find)
+        data = executor.execute_event(changed("A title")).data["conversationStream"]
+        assert list(data) == [name for name in switches if variables[name]]
+
+    assert kept_by(execute) < 200_000
