@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.acceptance.test_websocket import VIEWER, knock
+from tests.acceptance.peer import VIEWER, knock
 from tests.client import Client
 
 

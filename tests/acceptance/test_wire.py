@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from server.transport import graphql_ws, wire
 from server.transport.wire import WebSocketProtocol
-from tests.acceptance.test_websocket import VIEWER, clock, knock, signed_in
+from tests.acceptance.peer import VIEWER, clock, knock, signed_in
 from tests.client import Client
 from tests.conftest import PATIENCE, RunningServer, StartServer, until
 

@@ -18,6 +18,9 @@ from tests.conftest import empty
 from tests.model import ScriptedModel
 from tests.workers import MODELS, StartNode, Tools
 
+# What it asserts is shown as in a test.
+pytest.register_assert_rewrite("tests.service.conversations")
+
 
 @pytest.fixture(scope="session")
 async def _own_database(database: Database, database_url: str) -> AsyncIterator[Database]:

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
 from persistence.database import Database
-from tests.acceptance.test_ownership import CURSORS, UUIDS, WAYS, User, Way, call, codes, furnish, over_socket, stored
-from tests.acceptance.test_ownership import _cursors as cursors_of
+from tests.acceptance.owners import User, codes, furnish, over_socket, stored
+from tests.acceptance.ways import CURSORS, UUIDS, WAYS, Way, call, cursors_of
 from tests.client import SEND, Client, GraphQLFailed, Reading, Sent
 from tests.model import ScriptedModel
 

@@ -13,6 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agent.http import transport
 from agent.http.socket_poller import LoopPoller, make_poller
 
+# What it asserts is shown as in a test.
+pytest.register_assert_rewrite("tests.unit.reply_screens")
+
 
 @pytest.fixture(params=[make_poller, LoopPoller], ids=["the system's poller", "the loop's poller"])
 def _each_poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
