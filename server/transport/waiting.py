@@ -18,6 +18,11 @@ class Inbox:
         self._messages: list[Any] = []
         self._taker: asyncio.Future[Any] | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the application waits for a message."""
+        return self._taker is not None and not self._taker.done()
+
     def put_nowait(self, message: Any) -> None:
         if self._taker is not None and not self._taker.done():
             self._taker.set_result(message)

@@ -11,8 +11,9 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
-from websockets.frames import Frame
+from websockets.frames import Frame, apply_mask  # type: ignore[attr-defined]
 from websockets.protocol import State
+from websockets.streams import StreamReader
 
 from server.transport.graphql_response import encode_json, format_error
 from server.transport.headers import DEFAULTS
@@ -21,6 +22,10 @@ from server.transport.waiting import Gate, Inbox
 
 #: Bytes that are parsed before anything is counted: uvloop hands over 256 kB at once, which is 40,000 frames.
 PIECE = 4096
+
+#: The first byte of a frame that is a whole text; what the second adds to the length of a masked one, and the lengths
+#: that say that the next bytes have it (RFC 6455, 5.2).
+FINAL_TEXT, MASKED, TWO_BYTES, EIGHT_BYTES = 0x81, 0x80, 126, 127
 
 #: Of one socket, control frames and fragments among them.
 FRAMES_PER_SECOND = 2000
@@ -69,10 +74,49 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse piece by piece: uvicorn would parse everything before it looks at the first frame."""
+        if self._take_message(data):
+            return
         for start in range(0, len(data), PIECE):
             if self.transport.is_closing():
                 return
             super().data_received(data[start : start + PIECE])
+
+    def _take_message(self, data: bytes) -> bool:
+        """Take a short text message that has come as one frame, as nearly all do: that is four times as fast.
+
+        False, and nothing is taken, for anything else, and where the parser has to judge it (RFC 6455, 5.2).
+        """
+        if not 6 <= len(data) <= min(PIECE, self.config.ws_max_size) or data[0] != FINAL_TEXT:
+            return False
+        # Of a frame without a mask, which no client may send, it is less than nothing.
+        mask_at, length = 2, data[1] - MASKED
+        if length == TWO_BYTES:
+            mask_at, length = 4, int.from_bytes(data[2:4], "big")
+        elif length == EIGHT_BYTES:
+            return False
+        text_at = mask_at + 4
+        if len(data) != text_at + length or self._is_amid() or self._frames.take():
+            return False
+        try:
+            text = apply_mask(data[text_at:], data[mask_at:text_at]).decode()
+        except UnicodeDecodeError:
+            return False
+        is_awaited = cast(Inbox, self.queue).is_awaited
+        self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        if not is_awaited and not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+        return True
+
+    def _is_amid(self) -> bool:
+        """Whether the parser is in the middle of a frame or a message, or the socket is not open."""
+        if self.conn.state is not State.OPEN or self.conn.current_size is not None:
+            return True
+        waits: Any = self.conn.parser
+        while waits.gi_yieldfrom is not None:
+            waits = waits.gi_yieldfrom
+        # For the first byte of a frame, or else for more of one.
+        return waits.gi_code is not StreamReader.at_eof.__code__
 
     def handle_events(self) -> None:
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
@@ -160,11 +204,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 def _text_frame_head(length: int) -> bytes:
     """The head of a whole, unmasked text frame (RFC 6455, 5.2)."""
-    if length < 126:
-        return bytes((0x81, length))
+    if length < TWO_BYTES:
+        return bytes((FINAL_TEXT, length))
     if length < 2**16:
-        return struct.pack("!BBH", 0x81, 126, length)
-    return struct.pack("!BBQ", 0x81, 127, length)
+        return struct.pack("!BBH", FINAL_TEXT, TWO_BYTES, length)
+    return struct.pack("!BBQ", FINAL_TEXT, EIGHT_BYTES, length)
 
 
 class HttpProtocol(HttpToolsProtocol):
