@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from copy import copy
 from functools import cached_property, partial
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -19,7 +19,20 @@ from resolvers.messages import MessageState
 from runs.follow import Deliver
 from schema.scalars import StreamCursors
 
+K = TypeVar("K")
+T = TypeVar("T")
+
 FindDelivery: TypeAlias = Callable[[StreamCursors], Deliver | None]
+
+
+class Loader(DataLoader[K, T]):
+    """Gathers keys as Strawberry's does, also after all who waited for a batch have left."""
+
+    def load(self, key: K) -> Awaitable[T]:
+        # Strawberry gives up a batch that nobody waits for any more, but would gather in it for ever.
+        if self.batch is not None and all(task.future.cancelled() for task in self.batch.tasks):
+            self.batch = None
+        return super().load(key)
 
 
 class Loaders:
@@ -34,24 +47,24 @@ class Loaders:
     # Each is made when it is first asked for: most operations need none.
 
     @cached_property
-    def conversations(self) -> DataLoader[UUID, Conversation | None]:
-        return DataLoader(partial(conversations.load_conversations, self._caller), cache=False)
+    def conversations(self) -> Loader[UUID, Conversation | None]:
+        return Loader(partial(conversations.load_conversations, self._caller), cache=False)
 
     @cached_property
-    def messages(self) -> DataLoader[UUID, MessageState | None]:
-        return DataLoader(partial(messages.load_messages, self._caller), cache=False)
+    def messages(self) -> Loader[UUID, MessageState | None]:
+        return Loader(partial(messages.load_messages, self._caller), cache=False)
 
     @cached_property
-    def tasks(self) -> DataLoader[UUID, Task | None]:
-        return DataLoader(partial(tasks.load_tasks, self._caller), cache=False)
+    def tasks(self) -> Loader[UUID, Task | None]:
+        return Loader(partial(tasks.load_tasks, self._caller), cache=False)
 
     @cached_property
-    def versions(self) -> DataLoader[tuple[UUID, str], list[MessageState]]:
-        return DataLoader(partial(messages.load_versions, self._caller), cache=False)
+    def versions(self) -> Loader[tuple[UUID, str], list[MessageState]]:
+        return Loader(partial(messages.load_versions, self._caller), cache=False)
 
     @cached_property
-    def branches(self) -> DataLoader[tuple[Branch, Window], Page[MessageState]]:
-        return DataLoader(partial(messages.load_branches, self._caller), cache=False)
+    def branches(self) -> Loader[tuple[Branch, Window], Page[MessageState]]:
+        return Loader(partial(messages.load_branches, self._caller), cache=False)
 
 
 async def _await(work: Coroutine[Any, Any, Any]) -> Any:
