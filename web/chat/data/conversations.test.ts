@@ -39,38 +39,50 @@ test("a next page has nothing that is shown already", () => {
   expect(idsOf(append([at(9), at(8)], [at(8), at(7)]))).toEqual(["c9", "c8", "c7"]);
 });
 
-test("a list that was asked for before a conversation was deleted does not bring it back", async () => {
-  const answers: (() => void)[] = [];
-  const node = at(1);
-  const page = (nodes: Summary[]) => ({
-    conversations: {
-      edges: nodes.map((node) => ({ node })),
-      pageInfo: { hasNextPage: false, endCursor: null },
-    },
-  });
-  let stored = [node];
-  const client = {
-    request: (document: { toString(): string }) => {
+describe("a conversation that is being deleted is not brought back by a list that was asked for", () => {
+  /** A server with one conversation, which gives its answers one by one. */
+  function serve(): { list: ConversationList; answer: (index?: number) => Promise<void> } {
+    const answers: (() => void)[] = [];
+    let stored = [at(1)];
+    const request = (document: { toString(): string }) => {
       if (document.toString().includes("mutation")) {
-        stored = [];
-        return new Promise<object>((answer) => answers.push(() => answer({})));
+        return new Promise<object>((answer) =>
+          answers.push(() => {
+            stored = [];
+            answer({});
+          }),
+        );
       }
-      const read = page(stored);
-      return new Promise<object>((answer) => answers.push(() => answer(read)));
-    },
-  } as unknown as Client;
-  const list = new ConversationList(client, () => {});
-  const answer = async () => {
-    answers.shift()?.();
-    await new Promise((go) => setTimeout(go));
-  };
-  void list.refresh();
-  await answer();
-  void list.refresh();
-  const removed = list.remove(node.id);
-  await answer();
-  await answer();
-  await removed;
-  expect(list.items.peek()).toEqual([]);
-  list.close();
+      const edges = stored.map((node) => ({ node }));
+      const conversations = { edges, pageInfo: { hasNextPage: false, endCursor: null } };
+      return new Promise<object>((answer) => answers.push(() => answer({ conversations })));
+    };
+    const answer = async (index = 0) => {
+      answers.splice(index, 1)[0]?.();
+      await new Promise((go) => setTimeout(go));
+    };
+    return { list: new ConversationList({ request } as unknown as Client, () => {}), answer };
+  }
+
+  test.each([
+    ["before, and is answered before it is gone", ["list", "remove"], [0, 0]],
+    ["before, and is answered after", ["list", "remove"], [1, 0]],
+    ["meanwhile, and is answered before it is gone", ["remove", "list"], [1, 0]],
+    ["meanwhile, and is answered after", ["remove", "list"], [0, 0]],
+  ])("%s", async (_, requests, answers) => {
+    const { list, answer } = serve();
+    void list.refresh();
+    await answer();
+    const seen: string[][] = [];
+    let removed = Promise.resolve();
+    for (const request of requests) {
+      if (request === "list") void list.refresh();
+      else removed = list.remove("c1");
+    }
+    list.items.subscribe((items) => seen.push(idsOf(items)));
+    for (const index of answers) await answer(index);
+    await removed;
+    expect(seen.flat()).toEqual([]);
+    list.close();
+  });
 });

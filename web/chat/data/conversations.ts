@@ -83,8 +83,8 @@ export class ConversationList extends List<Summary> {
 
   /** Puts a conversation into the archive, or takes it out. Rejects with `ServerError`. */
   async archive(id: string, archived: boolean): Promise<void> {
-    const isLeaving = archived !== this.archived.peek();
-    await this.#update((items) => (isLeaving ? items.filter((item) => item.id !== id) : items), {
+    const isLeaving = () => archived !== this.archived.peek();
+    await this.#update((items) => (isLeaving() ? items.filter((item) => item.id !== id) : items), {
       id,
       archived,
     });

@@ -7,6 +7,8 @@ const TOGETHER_MS = 50;
 
 export type ListState = "new" | "loading" | "ready" | "failed";
 
+type Change<Item> = (items: readonly Item[]) => readonly Item[];
+
 export abstract class List<Item> {
   protected readonly client: Client;
   protected readonly changed: () => void;
@@ -20,6 +22,8 @@ export abstract class List<Item> {
   readonly problem: ReadonlySignal<string | null> = this.#problem;
   /** Counts what has changed the list, so that an answer can tell whether it is still asked for. */
   protected version = 0;
+  /** The changes that the server has not confirmed yet. */
+  readonly #changes = new Set<Change<Item>>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `changed` is called when this list has changed something, for the other tabs. */
@@ -59,12 +63,15 @@ export abstract class List<Item> {
     show: (answer: Answer) => void,
   ): Promise<void> {
     const version = ++this.version;
+    const changes = [...this.#changes];
     if (isWaited) this.#state.value = "loading";
     try {
       const answer = await load();
       if (version !== this.version) return;
       batch(() => {
         show(answer);
+        // The server may have read what it gives before it made them.
+        for (const change of changes) this.shown.value = change(this.shown.peek());
         this.#state.value = "ready";
         this.#problem.value = null;
       });
@@ -75,14 +82,15 @@ export abstract class List<Item> {
     }
   }
 
-  /** Shows a change at once, and takes it back where the server refuses it, unless there is a newer list. */
-  protected async change(
-    show: (items: readonly Item[]) => readonly Item[],
-    request: () => Promise<unknown>,
-  ): Promise<void> {
+  /**
+   * Shows a change at once, also in what is read before it is made, and takes it back where the server refuses it,
+   * unless there is a newer list.
+   */
+  protected async change(show: Change<Item>, request: () => Promise<unknown>): Promise<void> {
     const before = this.shown.peek();
     const shown = show(before);
     this.version += 1;
+    this.#changes.add(show);
     this.shown.value = shown;
     try {
       await request();
@@ -91,6 +99,7 @@ export abstract class List<Item> {
       if (this.shown.peek() === shown) this.shown.value = before;
       throw error;
     } finally {
+      this.#changes.delete(show);
       this.refreshSoon();
     }
   }
