@@ -277,10 +277,6 @@ class GraphQLEndpoint(GraphQL[RequestContext, None]):
         """The text that a request means. Raises `Refusal`."""
         return self._documents.find(payload)
 
-    def encode_json(self, data: object) -> str:
-        # Text, not bytes: bytes would go out as binary frames, which the protocol does not know.
-        return encode_json(data).decode()
-
 
 def _too_many_streams() -> RateLimited:
     return RateLimited(STREAM_RETRY, "open streams")

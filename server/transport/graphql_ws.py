@@ -13,7 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationType
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.schema import StreamResult
@@ -36,7 +36,7 @@ from schema.errors import code_errors
 from schema.scalars import StreamCursors
 from server.observability.operations import Operation as ObservedOperation
 from server.observability.operations import OperationObserver, request_id, trace_parent
-from server.transport.graphql_response import encode_json, is_executed
+from server.transport.graphql_response import encode_json, format_result, is_executed
 from server.transport.sockets import (
     CLOSE_TIMEOUT,
     TOO_MANY_REQUESTS,
@@ -251,8 +251,21 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             observed.note_errors(result.errors)
             if result.errors and not is_executed(result):
                 await operation.send_initial_errors(result.errors)
-                return
-            await operation.send_next(result)
+            elif observed.type == OperationType.SUBSCRIPTION.value:
+                await operation.send_next(result)
+                # A replay that is all there never waits: without this its client could not end it in the middle.
+                await asyncio.sleep(0)
+            else:
+                await self._send_only(operation, result)
+
+    async def _send_only(self, operation: Operation[RequestContext, None], result: ExecutionResult) -> None:
+        """Send the result of a query or a mutation, and that it is the only one."""
+        next = encode_json({"type": "next", "payload": format_result(result), "id": operation.id})
+        if not operation.completed:
+            operation.completed = True
+            # Free before the client can know it.
+            self.forget_id(operation.id)
+            await self.websocket.send(next, encode_json({"type": "complete", "id": operation.id}))
 
     def _deliver(self, operation: Operation[RequestContext, None], cursors: StreamCursors) -> Deliver | None:
         """How the operation is sent text deltas of the cursors' message, which need not be executed."""
@@ -271,9 +284,6 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
             # In the order of `DATA_HEAD`, so that all results look alike on the wire.
             message = {"type": "next", "payload": message["payload"], "id": message["id"]}
         await super().send_message(message)
-        if message["type"] == "next":
-            # A replay that is all there never waits: without this its client could not end it in the middle.
-            await asyncio.sleep(0)
 
     async def cleanup_operation(self, operation_id: str) -> None:
         if operation := self.operations.get(operation_id):

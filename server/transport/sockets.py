@@ -12,6 +12,7 @@ from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
 
 from server.transport.graphql_request import find_wrong_type, parse_json
+from server.transport.graphql_response import encode_json
 from server.transport.trusted_documents import find_document_id
 
 #: The bytes of a close frame that are left for its reason (RFC 6455, 5.5).
@@ -106,7 +107,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
         self.close_code: int | None = None
         #: Called once, when a close begins: it may take long with a client that does not read.
         self.on_close: Callable[[], None] = lambda: None
-        self._send_at_once: Callable[[bytes], bool] = response.scope.get("extensions", {}).get(SEND_AT_ONCE, _never)
+        self._send_at_once: Callable[..., bool] = response.scope.get("extensions", {}).get(SEND_AT_ONCE, _never)
         self._traffic = TokenBucket(MESSAGES_PER_OPERATION * view.socket_limits.operations_per_second)
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
@@ -136,15 +137,17 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Raises `WebSocketDisconnected` where the socket is closed or closing."""
+        await self.send(encode_json(message))
+
+    async def send(self, *messages: bytes) -> None:
+        """Send messages, text in UTF-8, in one piece if possible; raises as `send_json`."""
         if self.closed:
             raise WebSocketDisconnected
-        text = self.view.encode_json(message)
-        # Bytes would be a binary frame, which the protocol does not know.
-        assert isinstance(text, str)
-        if self._send_at_once(text.encode()):
+        if self._send_at_once(*messages):
             return
         try:
-            await self.ws.send_text(text)
+            for message in messages:
+                await self.ws.send_text(message.decode())
         except (WebSocketDisconnect, RuntimeError):
             # The client has left, or uvicorn has given it up because it answers no pings; then nothing else would
             # tell us until the system gives it up too, which takes minutes.
@@ -170,7 +173,7 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
             self.on_close()
 
 
-def _never(message: bytes) -> bool:
+def _never(*messages: bytes) -> bool:
     """Another server than ours has no such way."""
     return False
 
