@@ -23,9 +23,8 @@ from agent.loop import (
 from agent.model import Model, ModelError, OfferedModels, Usage
 from agent.parts import TextPart, join_text, parts_from_json, parts_to_json
 from agent.prompt import SYSTEM_PROMPT, system_prompt
-from agent.title import write_title
 from agent.tools import Tool
-from persistence import branches, conversations, messages, runs, tables
+from persistence import branches, messages, runs, tables
 from persistence.branches import Branch
 from persistence.database import Database, is_deadlock, is_unreachable
 from persistence.pages import Page, Window
@@ -33,6 +32,7 @@ from persistence.runs import ClaimedRun, FinishedReply
 from persistence.statements import Executor
 from runs.live import LiveReplies
 from runs.log import LogReader, begin_reasoning, begin_text, finish_call, park_call, start_call, write_log
+from runs.naming import name_conversation
 from runs.observer import ObservedModel, RunObserver, RunRecord
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ Outcome: TypeAlias = ModelError | Literal["STOPPED", "COMPLETE"]
 
 #: Seconds between two tries to load or save while PostgreSQL is away.
 SAVE_INTERVAL = 1.0
-#: Seconds that naming a conversation may take.
-TITLE_TIMEOUT = 30.0
 NOBODY = RunObserver()
 
 
@@ -252,8 +250,12 @@ class Turn:
         self._record.code = end.error_code
         self._live.end(self.run.message_id, self.run.attempt, ended.reply)
         self._live.notify(self.run.conversation_id)
-        if ended.untitled and end.status == "COMPLETE" and history:
-            self.afterwork = partial(self._name_conversation, history[-1], end.text)
+        name = self._agent.title_model
+        if name is not None and ended.untitled and end.status == "COMPLETE" and history:
+            model, asked = ObservedModel(self._agent.model, self._record), join_text(history[-1].parts)
+            self.afterwork = partial(
+                name_conversation, self._database, self._live, model, name, self.run, asked, end.text
+            )
 
     async def _park(self) -> None:
         """Leave the reply to its user: no node holds it until every call is answered."""
@@ -355,24 +357,6 @@ class Turn:
         )
         if not saved:
             raise LostRun
-
-    async def _name_conversation(self, question: PastMessage, answer: str) -> None:
-        name = self._agent.title_model
-        if name is None:
-            return
-        usage = Usage()
-        model = ObservedModel(self._agent.model, self._record)
-        try:
-            async with asyncio.timeout(TITLE_TIMEOUT):
-                title = await write_title(model, name, join_text(question.parts), answer, usage)
-            async with self._database.session() as session:
-                if title is not None:
-                    await conversations.name_conversation(session, self.run.conversation_id, title)
-                await runs.record_spending(await session.connection(), self.run.owner_id, usage.as_columns())
-        except Exception as error:
-            # The next reply tries again.
-            logger.warning("conversation %s: no title: %s", self.run.conversation_id, error)
-        self._live.notify(self.run.conversation_id)
 
     async def _record_deleted(self) -> None:
         """A reply that was deleted while it was written has cost what it has cost."""
