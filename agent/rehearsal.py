@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 
 from agent import rehearsal_words as words
-from agent.messages_wire import Answer, Text, Thinking, ToolUse
+from agent.stand_in.answers import Answer, Text, Thinking, ToolUse
 
 JSON: TypeAlias = dict[str, Any]
 Reply: TypeAlias = str | list[ToolUse]

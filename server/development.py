@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from agent.messages_wire import serve_model
 from agent.rehearsal import REHEARSALS, improvise
+from agent.stand_in.server import serve_model
 from persistence.database import Database
 from persistence.embedded import run_postgres
 from server.app import create_app

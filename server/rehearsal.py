@@ -2,8 +2,8 @@
 
 import asyncio
 
-from agent.messages_wire import serve_model
 from agent.rehearsal import improvise
+from agent.stand_in.server import serve_model
 from server.serving import run
 from server.settings import Settings
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from starlette.applications import Starlette
 
-from agent.messages_wire import serve_model
+from agent.stand_in.server import serve_model
 from persistence.database import Database
 from persistence.embedded import run_postgres
 from server.app import create_app

@@ -3,7 +3,8 @@
 from collections import deque
 from typing import Any
 
-from agent.messages_wire import Answer, ModelServer, Refusal, Respond, Text
+from agent.stand_in.answers import Answer, Refusal, Respond, Text
+from agent.stand_in.server import ModelServer
 
 SECRET = "a secret that only the tests know, long enough for HS256"
 

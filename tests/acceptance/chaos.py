@@ -19,7 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from agent.messages_wire import Answer, Text, ToolUse, serve_model
+from agent.stand_in.answers import Answer, Text, ToolUse
+from agent.stand_in.server import serve_model
 from tests.acceptance.nodes import LEASE, Cluster, Node, RoamingClient, run_cluster
 from tests.client import Reading, Sent
 

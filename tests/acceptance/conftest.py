@@ -10,7 +10,7 @@ from persistence.database import Database
 from tests.conftest import StartServer
 
 # What they assert is shown as in a test.
-pytest.register_assert_rewrite("tests.acceptance.peer", "tests.acceptance.replies")
+pytest.register_assert_rewrite("tests.acceptance.clusters", "tests.acceptance.peer", "tests.acceptance.replies")
 
 
 @pytest.fixture

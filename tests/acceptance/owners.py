@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from agent.messages_wire import Answer, ToolUse
+from agent.stand_in.answers import Answer, ToolUse
 from persistence.database import Database
 from tests.client import Client, GraphQLFailed
 from tests.model import ScriptedModel, say

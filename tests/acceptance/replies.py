@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import text
 
-from agent.messages_wire import Text
+from agent.stand_in.answers import Text
 from persistence.database import Database
 from tests.client import Client, Reading, Sent
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from agent import tools
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from tests.acceptance.replies import add_task, ask_on, list_tasks, results, task_locked, watch
 from tests.client import Client

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import make_url, text
 
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from tests.client import STREAM, Client, GraphQLFailed, Reading, Sent
 from tests.conftest import ConnectClient, StartServer, empty, until

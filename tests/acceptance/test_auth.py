@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from agent.messages_wire import Answer, Text
+from agent.stand_in.answers import Answer, Text
 from server.auth import issue_token
 from server.cli import main
 from tests.client import STREAM, Client

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.messages_wire import Answer, Text, Thinking, ToolUse
+from agent.stand_in.answers import Answer, Text, Thinking, ToolUse
 from tests.acceptance.replies import add_task, ask_on, list_tasks, watch
 from tests.client import Client
 from tests.model import ScriptedModel, say

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import make_url, text
 
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from resolvers.conversation_streams import BATCH
 from schema.scalars import read_revision_cursor, revision_cursor

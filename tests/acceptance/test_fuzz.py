@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 from websockets.sync.client import ClientConnection, connect
 
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from tests.client import Client
 from tests.conftest import until

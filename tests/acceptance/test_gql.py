@@ -13,7 +13,7 @@ from gql.transport.exceptions import TransportConnectionFailed, TransportQueryEr
 from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
-from agent.messages_wire import Answer, Text
+from agent.stand_in.answers import Answer, Text
 from server.auth import issue_token
 from tests.client import SEND, STREAM, Client, Reading
 from tests.conftest import ConnectClient, RunningServer, until

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from agent.messages_wire import Answer, Text
+from agent.stand_in.answers import Answer, Text
 from server.transport import streaming as streams
 from server.transport.graphql_http import GraphQLEndpoint
 from server.transport.streaming import EventFraming, MultipartFraming

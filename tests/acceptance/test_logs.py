@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from server.observability.logs import MOST_LINES, BackgroundHandler, JsonFormatter, TextFormatter
 from tests.acceptance.nodes import Cluster, Node, run_cluster
 from tests.client import SEND, Client, GraphQLFailed

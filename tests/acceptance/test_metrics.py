@@ -14,9 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
-from agent.messages_wire import Answer, Refusal, Text, ToolUse
+from agent.stand_in.answers import Answer, Refusal, Text, ToolUse
+from tests.acceptance.clusters import find_servers
 from tests.acceptance.nodes import REPOSITORY, Node, run_cluster
-from tests.acceptance.test_nodes import find_servers
 from tests.client import Client, GraphQLFailed
 from tests.conftest import RunningServer, StartServer, until
 from tests.model import ScriptedModel, say

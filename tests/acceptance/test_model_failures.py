@@ -8,7 +8,7 @@ import pytest
 
 from agent import loop
 from agent.anthropic import model as anthropic_model
-from agent.messages_wire import Answer, Fault, Refusal, Text, Thinking
+from agent.stand_in.answers import Answer, Fault, Refusal, Text, Thinking
 from tests.acceptance.replies import SENTENCE, ask_on, stop, texts, watch
 from tests.client import Client
 from tests.conftest import ConnectClient, StartServer, until

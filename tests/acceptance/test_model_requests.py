@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent.messages_wire import Answer, Thinking, ToolUse
+from agent.stand_in.answers import Answer, Thinking, ToolUse
 from tests.acceptance.replies import ask_on, blocks, texts, watch
 from tests.client import Client
 from tests.conftest import ConnectClient, StartServer, until

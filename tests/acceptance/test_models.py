@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, text
 
-from agent.messages_wire import Answer, Text, ToolUse
 from agent.prompt import NOTES, SYSTEM_PROMPT
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from server.settings import InvalidSettings, Settings, load_settings
 from tests.client import Client, GraphQLFailed

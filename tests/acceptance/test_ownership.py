@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from graphql import is_required_argument
 
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from tests.acceptance.owners import Operation, User, answer, codes, furnish, over_both, stored
 from tests.acceptance.ways import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.messages_wire import Answer, Fault, Text, Thinking, ToolUse
+from agent.stand_in.answers import Answer, Fault, Text, Thinking, ToolUse
 from persistence.database import Database
 from tests.acceptance.replies import SENTENCE, add_task, ask_on, blocks, list_tasks, stop, task_locked, watch
 from tests.client import Client

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from agent.messages_wire import Answer, Text, Thinking, ToolUse
+from agent.stand_in.answers import Answer, Text, Thinking, ToolUse
 from tests.client import Client, GraphQLFailed, Reading
 from tests.conftest import ConnectClient, until
 from tests.model import ScriptedModel, say

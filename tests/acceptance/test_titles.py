@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent.messages_wire import Answer, Fault, Refusal, Respond, Text
+from agent.stand_in.answers import Answer, Fault, Refusal, Respond, Text
 from tests.acceptance.replies import SENTENCE, ask_on, spent, watch
 from tests.client import Client
 from tests.conftest import ConnectClient, StartServer, until

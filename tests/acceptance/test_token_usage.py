@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agent.messages_wire import Answer, Fault, ToolUse
+from agent.stand_in.answers import Answer, Fault, ToolUse
 from tests.acceptance.replies import SENTENCE, USAGE, ask_on, spent, watch
 from tests.client import Client
 from tests.model import ScriptedModel, say

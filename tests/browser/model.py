@@ -4,8 +4,8 @@ import re
 from collections import deque
 from typing import Any
 
-from agent.messages_wire import Answer, Fault, Refusal, Text, Thinking, ToolUse
 from agent.rehearsal import improvise
+from agent.stand_in.answers import Answer, Fault, Refusal, Text, Thinking, ToolUse
 from tests.model import last_text
 
 WISH = re.compile(r"Say (\d+) words, (\d+) a second")

@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 from sqlalchemy import text
 
-from agent.messages_wire import ModelServer, serve_model
+from agent.stand_in.server import ModelServer, serve_model
 from benchmarks.seed import Amount, seed
 from persistence.database import Database
 from persistence.embedded import run_postgres

@@ -50,19 +50,25 @@ test("who scrolls up in mid-stream stays there, and comes back by the button or 
   server,
   page,
 }) => {
-  const text = Array.from({ length: 120 }, (_, index) => `Paragraph ${index} of a text that grows.`).join("\n\n");
+  const text = Array.from({ length: 240 }, (_, index) => `Paragraph ${index} of a text that grows.`).join("\n\n");
   await server.script(say(text, { pace: 60, pieces: 16 }));
   await chat.send("Go on");
-  const watched = chat.transcript.getByText("Paragraph 25 of");
-  await expect(watched).toBeVisible({ timeout: 20_000 });
+  await expect(chat.transcript.getByText("Paragraph 25 of")).toBeVisible({ timeout: 20_000 });
   const fromEnd = () => chat.transcript.evaluate((log) => Math.abs(log.scrollTop));
   expect(await fromEnd()).toBeLessThan(1);
   await chat.transcript.hover();
   await page.mouse.wheel(0, -300);
   await expect(chat.jumpButton).toBeVisible();
   await expect(chat.jumpButton).toHaveText("New text");
+  const seen = await chat.transcript.evaluate((log) => {
+    const { top, bottom } = log.getBoundingClientRect();
+    const paragraphs = [...log.querySelectorAll("p")];
+    const below = paragraphs.find((each) => each.getBoundingClientRect().top > (top + bottom) / 2);
+    return Number(below?.textContent.match(/\d+/)?.[0]);
+  });
+  const watched = chat.transcript.getByText(`Paragraph ${seen} of`);
   await watchPlace(watched);
-  await expect(chat.transcript.getByText("Paragraph 45 of")).toBeAttached({ timeout: 20_000 });
+  await expect(chat.transcript.getByText(`Paragraph ${seen + 20} of`)).toBeAttached({ timeout: 20_000 });
   expect(await endWatching<number>(page)).toBeLessThan(1);
   await expect(watched).toBeInViewport();
 
@@ -71,14 +77,15 @@ test("who scrolls up in mid-stream stays there, and comes back by the button or 
   await expect.poll(fromEnd).toBeLessThan(1);
   await expect(chat.jumpButton).toBeHidden();
   // And there it stays, while more text comes.
-  await expect(chat.transcript.getByText("Paragraph 60 of")).toBeInViewport({ timeout: 20_000 });
+  await expect(chat.transcript.getByText(`Paragraph ${seen + 40} of`)).toBeAttached({ timeout: 20_000 });
+  await expect.poll(fromEnd).toBeLessThan(1);
 
   await page.mouse.wheel(0, -300);
   await chat.jumpButton.click();
   await expect.poll(fromEnd).toBeLessThan(1);
   await expect(chat.jumpButton).toBeHidden();
   await chat.settle();
-  await expect(chat.transcript.getByText("Paragraph 119 of")).toBeInViewport();
+  await expect(chat.transcript.getByText("Paragraph 239 of")).toBeInViewport();
 });
 
 // What a quiet machine needs is 300 ms and 16 ms; of what grows with the square of the length, many times as much.

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 from pydantic import SecretStr
 
-from agent.messages_wire import Answer, Text, serve_model
+from agent.stand_in.answers import Answer, Text
+from agent.stand_in.server import serve_model
 from persistence.database import Database
 from persistence.embedded import run_postgres
 from server.app import create_app

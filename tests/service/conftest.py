@@ -18,8 +18,8 @@ from tests.conftest import empty
 from tests.model import ScriptedModel
 from tests.workers import MODELS, StartNode, Tools
 
-# What it asserts is shown as in a test.
-pytest.register_assert_rewrite("tests.service.conversations")
+# What they assert is shown as in a test.
+pytest.register_assert_rewrite("tests.service.conversations", "tests.service.inputs")
 
 
 @pytest.fixture(scope="session")

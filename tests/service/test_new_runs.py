@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from agent.messages_wire import Answer, Text, Thinking
-from agent.messages_wire import ToolUse as Call
 from agent.parts import TextPart, parts_to_json
+from agent.stand_in.answers import Answer, Text, Thinking
+from agent.stand_in.answers import ToolUse as Call
 from persistence import runs
 from persistence.database import Database
 from persistence.messages import find_owned_messages

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from agent.messages_wire import Answer, Text
-from agent.messages_wire import ToolUse as Call
 from agent.parts import TextPart
+from agent.stand_in.answers import Answer, Text
+from agent.stand_in.answers import ToolUse as Call
 from persistence.database import Database
 from resolvers.approvals import resolve_tool_call
 from runs.observer import RunObserver, RunRecord

@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from agent.messages_wire import Answer, Text
-from agent.messages_wire import ToolUse as Call
 from agent.parts import TextPart
+from agent.stand_in.answers import Answer, Text
+from agent.stand_in.answers import ToolUse as Call
 from persistence import owners
 from persistence.conversations import delete_conversation
 from persistence.database import NEWEST_VERSION, Database

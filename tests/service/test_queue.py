@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.messages_wire import Answer, Text
-from agent.messages_wire import ToolUse as Call
 from agent.parts import Part, TextPart, ToolCallPart, parts_to_json
+from agent.stand_in.answers import Answer, Text
+from agent.stand_in.answers import ToolUse as Call
 from persistence import runs
 from persistence.database import Database
 from persistence.runs import ClaimedRun, FinishedReply, claim_runs, finish_reply, park_run, release_run, request_cancel

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from agent.messages_wire import Answer, Text, ToolUse
+from agent.stand_in.answers import Answer, Text, ToolUse
 from persistence.database import Database
 from persistence.messages import sum_today
 from tests.client import Client, GraphQLFailed, Sent

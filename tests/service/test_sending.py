@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from agent.messages_wire import Answer, Text
+from agent.stand_in.answers import Answer, Text
 from persistence.conversations import lock_owned_conversation
 from persistence.database import Database
 from persistence.runs import claim_runs

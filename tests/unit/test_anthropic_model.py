@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.anthropic.model import AnthropicModel
-from agent.messages_wire import Answer, Refusal, Text, Thinking, serve_model
-from agent.messages_wire import ToolUse as Call
 from agent.model import (
     BlockEnded,
     ModelEnded,
@@ -28,6 +26,9 @@ from agent.model import (
     ToolUse,
     Usage,
 )
+from agent.stand_in.answers import Answer, Refusal, Text, Thinking
+from agent.stand_in.answers import ToolUse as Call
+from agent.stand_in.server import serve_model
 from tests.conftest import until
 
 quick = settings(deadline=None, max_examples=40)

@@ -33,6 +33,16 @@ def test_the_image_has_all_packages_and_the_pages() -> None:
     assert copied == packages() | {"web"}
 
 
+def test_every_package_is_built() -> None:
+    listed = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]["packages"]
+    found = {
+        path.parent.relative_to(REPOSITORY).as_posix().replace("/", ".")
+        for top in packages()
+        for path in (REPOSITORY / top).rglob("*.py")
+    }
+    assert found == set(listed)
+
+
 def test_the_build_is_given_what_the_dockerfile_names_and_nothing_else() -> None:
     allowed = set(re.findall(r"^!(\S+)$", read(".dockerignore"), re.MULTILINE))
     assert allowed == packages() | {"web", "requirements-production.lock"}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.history import CACHE_MARK, PastMessage, build_history, continue_history
-from agent.messages_rules import find_complaint
 from agent.parts import Part, ReasoningPart, TextPart, ToolCallPart, ToolCallStatus
 from agent.prompt import system_prompt
+from agent.stand_in.rules import find_complaint
 
 
 def question(text: str) -> PastMessage:

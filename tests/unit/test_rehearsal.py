@@ -17,18 +17,10 @@ import pytest
 from anthropic.types import Message
 
 from agent import rehearsal_words
-from agent.messages_rules import find_complaint
-from agent.messages_wire import (
-    Answer,
-    Fault,
-    ModelServer,
-    Refusal,
-    Text,
-    Thinking,
-    ToolUse,
-    serve_model,
-)
 from agent.rehearsal import improvise
+from agent.stand_in.answers import Answer, Fault, Refusal, Text, Thinking, ToolUse
+from agent.stand_in.rules import find_complaint
+from agent.stand_in.server import ModelServer, serve_model
 from tests.conftest import until
 
 HELLO = {"role": "user", "content": "hello"}

@@ -3,18 +3,12 @@
 Development without a key and all tests talk to it in place of the real API, through the real SDK.
 """
 
-from __future__ import annotations
-
 import asyncio
-import json
 import logging
-import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 import uvicorn
@@ -22,7 +16,9 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from agent.messages_rules import JSON, find_complaint
+from agent.stand_in.answers import FAILURES, Answer, Refusal, Respond
+from agent.stand_in.events import Event, make_events, make_message, split_tokens, spoil
+from agent.stand_in.rules import JSON, find_complaint
 
 logger = logging.getLogger(__name__)
 
@@ -31,202 +27,6 @@ SHORTEST_PAUSE = 0.005
 
 LARGEST_WRITE = 32
 """Events. After so many the stream lets others run and looks whether its client is still there."""
-
-TOKEN = re.compile(r"\s*\S{1,20}|\s+")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text block; `tokens` are the exact deltas to send, otherwise the text is cut into words."""
-
-    text: str
-    tokens: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """A thinking block: its deltas, then its signature."""
-
-    text: str
-    signature: str = "cmVoZWFyc2Fs"
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """A call of a tool; `raw` is streamed in place of the parameters, to send malformed arguments."""
-
-    tool: str
-    parameters: Mapping[str, Any]
-    id: str | None = None
-    raw: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What goes wrong in a stream once `after_tokens` deltas are out, or before its end if it has fewer.
-
-    `cut` drops the connection; `malformed_json` and `unknown_event` send one such event and go on;
-    `overloaded` and `api_error` end with an error event; `stall` sends nothing more; `no_stop` ends the body
-    as if all were said. Without streaming `cut` and `stall` give no answer, `overloaded` and `api_error` a
-    refusal, `malformed_json` a body that is no JSON, and the other two mean nothing.
-    """
-
-    after_tokens: int
-    kind: Literal["cut", "malformed_json", "unknown_event", "overloaded", "api_error", "stall", "no_stop"]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An HTTP error in place of an answer; `retry_after` in seconds."""
-
-    status: int
-    type: str
-    message: str
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model says.
-
-    `stop_reason` defaults to `tool_use` when a tool is called, else `end_turn`; `first_token_delay` is in
-    seconds; a rate of None is the server's. Token counts default to the number of deltas sent, four
-    characters of the request a token, and nothing cached.
-    """
-
-    blocks: Sequence[Text | Thinking | ToolUse]
-    stop_reason: str | None = None
-    first_token_delay: float = 0.0
-    tokens_per_second: float | None = None
-    fault: Fault | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-Respond: TypeAlias = Callable[[JSON], Answer | Refusal]
-"""From the request's JSON body to what the model does."""
-
-FAILURES = {
-    "overloaded": Refusal(529, "overloaded_error", "Overloaded"),
-    "api_error": Refusal(500, "api_error", "Internal server error"),
-}
-
-
-# The events of a stream
-
-
-class _Event(NamedTuple):
-    data: bytes
-    is_token: bool = False
-    then: Literal["cut", "stall"] | None = None
-
-
-def _event(name: str, **payload: Any) -> _Event:
-    # All in ASCII: half of a surrogate pair, which a token may end with, has no other way onto the wire.
-    data = json.dumps({"type": name, **payload}, separators=(",", ":")).encode()
-    is_token = name == "content_block_delta" and payload["delta"]["type"] != "signature_delta"
-    return _Event(b"event: %b\ndata: %b\n\n" % (name.encode(), data), is_token)
-
-
-def _content(block: Text | Thinking | ToolUse) -> JSON:
-    match block:
-        case Text():
-            return {"type": "text", "text": block.text}
-        case Thinking():
-            return {"type": "thinking", "thinking": block.text, "signature": block.signature}
-        case ToolUse():
-            id = block.id or f"toolu_{secrets.token_hex(12)}"
-            return {"type": "tool_use", "id": id, "name": block.tool, "input": dict(block.parameters)}
-
-
-def _tokens(block: Text | Thinking | ToolUse) -> Sequence[str]:
-    if isinstance(block, ToolUse):
-        text = orjson.dumps(dict(block.parameters)).decode() if block.raw is None else block.raw
-        return [text[start : start + 12] for start in range(0, len(text), 12)]
-    if isinstance(block, Text) and block.tokens is not None:
-        return block.tokens
-    return TOKEN.findall(block.text)
-
-
-def _message(request: JSON, answer: Answer) -> JSON:
-    """The whole answer as the API gives it without streaming."""
-    calls_tool = any(isinstance(block, ToolUse) for block in answer.blocks)
-    return {
-        "id": f"msg_{secrets.token_hex(12)}",
-        "type": "message",
-        "role": "assistant",
-        "model": request["model"],
-        "content": [_content(block) for block in answer.blocks],
-        "stop_reason": answer.stop_reason or ("tool_use" if calls_tool else "end_turn"),
-        "stop_sequence": None,
-        "usage": _usage(request, answer),
-    }
-
-
-def _usage(request: JSON, answer: Answer) -> dict[str, int]:
-    read = len(orjson.dumps([request.get("system"), request["messages"], request.get("tools")])) // 4
-    sent = max(1, sum(len(_tokens(block)) for block in answer.blocks))
-    return {
-        "input_tokens": read if answer.input_tokens is None else answer.input_tokens,
-        "cache_creation_input_tokens": answer.cache_write_tokens or 0,
-        "cache_read_input_tokens": answer.cache_read_tokens or 0,
-        "output_tokens": sent if answer.output_tokens is None else answer.output_tokens,
-    }
-
-
-class _Kind(NamedTuple):
-    """How the blocks of one type are streamed: what is empty at their start, and what a delta is called."""
-
-    empty: JSON
-    delta: str
-    key: str
-
-
-KINDS = {
-    "text": _Kind({"text": ""}, "text_delta", "text"),
-    "thinking": _Kind({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
-    "tool_use": _Kind({"input": {}}, "input_json_delta", "partial_json"),
-}
-
-
-def _events(message: JSON, answer: Answer) -> Iterator[_Event]:
-    start: JSON = {"content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
-    yield _event("message_start", message=message | start)
-    for index, (block, content) in enumerate(zip(answer.blocks, message["content"], strict=True)):
-        kind = KINDS[content["type"]]
-        yield _event("content_block_start", index=index, content_block=content | kind.empty)
-        if index == 0:
-            yield _event("ping")
-        for token in _tokens(block):
-            yield _event("content_block_delta", index=index, delta={"type": kind.delta, kind.key: token})
-        if isinstance(block, Thinking):
-            signature = {"type": "signature_delta", "signature": block.signature}
-            yield _event("content_block_delta", index=index, delta=signature)
-        yield _event("content_block_stop", index=index)
-    stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-    yield _event("message_delta", delta=stop, usage=message["usage"])
-    yield _event("message_stop")
-
-
-def _spoil(events: Sequence[_Event], fault: Fault) -> list[_Event]:
-    tokens = [index for index, event in enumerate(events) if event.is_token]
-    before_end = len(events) - 2
-    place = tokens[fault.after_tokens] if fault.after_tokens < len(tokens) else before_end
-    sent, rest = list(events[:place]), list(events[place:])
-    match fault.kind:
-        case "cut" | "stall":
-            return [*sent, _Event(b"", then=fault.kind)]
-        case "malformed_json":
-            return [*sent, _Event(b'event: content_block_delta\ndata: {"type":"content_block_de\n\n'), *rest]
-        case "unknown_event":
-            return [*sent, _event("content_block_dream", index=0, dream="electric sheep"), *rest]
-        case "overloaded" | "api_error":
-            failure = FAILURES[fault.kind]
-            return [*sent, _event("error", error={"type": failure.type, "message": failure.message})]
-        case "no_stop":
-            return sent
 
 
 class _ClientLeft(Exception):
@@ -310,9 +110,9 @@ class ModelServer:
         if isinstance(answer, Refusal):
             await _refuse(exchange, answer)
         elif request.get("stream"):
-            await self._stream(exchange, answer, _message(request, answer))
+            await self._stream(exchange, answer, make_message(request, answer))
         else:
-            await self._tell(exchange, answer, _message(request, answer))
+            await self._tell(exchange, answer, make_message(request, answer))
 
     def _ask(self, request: JSON) -> Answer | Refusal:
         try:
@@ -326,9 +126,9 @@ class ModelServer:
         return 1 / rate if rate else 0.0
 
     async def _stream(self, exchange: _Exchange, answer: Answer, message: JSON) -> None:
-        events: Iterable[_Event] = _events(message, answer)
+        events: Iterable[Event] = make_events(message, answer)
         if answer.fault:
-            events = _spoil(list(events), answer.fault)
+            events = spoil(list(events), answer.fault)
         self.open_streams += 1
         try:
             await exchange.start(200, "text/event-stream; charset=utf-8", {"cache-control": "no-cache"})
@@ -338,7 +138,7 @@ class ModelServer:
 
     async def _tell(self, exchange: _Exchange, answer: Answer, message: JSON) -> None:
         fault = answer.fault.kind if answer.fault else None
-        tokens = sum(len(_tokens(block)) for block in answer.blocks)
+        tokens = sum(len(split_tokens(block)) for block in answer.blocks)
         await exchange.pause(answer.first_token_delay + tokens * self._seconds_per_token(answer))
         if fault == "stall":
             await exchange.pause(None)
@@ -351,7 +151,7 @@ class ModelServer:
             await _answer(exchange, 200, body[:-1] if fault == "malformed_json" else body)
 
 
-async def _write_events(exchange: _Exchange, events: Iterable[_Event], delay: float, interval: float) -> None:
+async def _write_events(exchange: _Exchange, events: Iterable[Event], delay: float, interval: float) -> None:
     """Writes events, their tokens `interval` seconds apart; a late token does not delay those after it."""
     now = asyncio.get_running_loop().time
     due = now() + delay

@@ -1,0 +1,1 @@
+"""A stand-in for the Anthropic Messages API: a server on the wire whose answers are scripted."""
