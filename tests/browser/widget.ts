@@ -3,6 +3,21 @@ import { test as base } from "./fixtures.ts";
 import type { ForeignSite } from "./foreign-site.ts";
 import type { Server } from "./server.ts";
 
+/** Words to say one after the other: a pace makes a long reply of them. */
+export const LONG = Array.from({ length: 120 }, (_, index) => `word${index}`).join(" ");
+
+/** A reply with emphasis, a list and code. */
+export const ANSWER = `Green tea likes **70 to 80 °C**; hotter, and it turns bitter.
+
+1. Warm the pot.
+2. Two grams for a cup.
+3. Steep for *two minutes*.
+
+\`\`\`python
+def steep(tea: Tea) -> Cup:
+    return tea.brew(celsius=75, minutes=2)
+\`\`\``;
+
 /** What pages use of the element. */
 export interface LoquentChat extends HTMLElement {
   conversation: string | null;
