@@ -397,12 +397,12 @@ def test_no_document_holds_the_event_loop_for_long(text: str) -> None:
     text = text[:100_000]
     assert refusal(PLAIN) == ""
     times: list[float] = []
-    while len(times) < 5:
+    while len(times) < 15:
         # One right after the other: machines differ, and are slower when others use them.
         times.append(seconds_to_prepare(text) / seconds_to_prepare(PLAIN))
         if times[-1] < LONGEST_HOLD:
             return
-        time.sleep(0.05)
+        time.sleep(0.05 * len(times))
     raise AssertionError(f"{min(times):.1f} times as long as a plain document")
 
 
