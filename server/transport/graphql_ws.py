@@ -259,13 +259,15 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
                 await self._send_only(operation, result)
 
     async def _send_only(self, operation: Operation[RequestContext, None], result: ExecutionResult) -> None:
-        """Send the result of a query or a mutation, and that it is the only one."""
+        """Send the result of a query or a mutation, in one piece with `complete` unless the client is slow."""
         next = encode_json({"type": "next", "payload": format_result(result), "id": operation.id})
-        if not operation.completed:
+        complete = encode_json({"type": "complete", "id": operation.id})
+        if not operation.completed and self.websocket.send_at_once(next, complete):
             operation.completed = True
-            # Free before the client can know it.
             self.forget_id(operation.id)
-            await self.websocket.send(next, encode_json({"type": "complete", "id": operation.id}))
+        else:
+            # As long as it waits the operation counts, and can be ended.
+            await operation.send_next(result)
 
     def _deliver(self, operation: Operation[RequestContext, None], cursors: StreamCursors) -> Deliver | None:
         """How the operation is sent text deltas of the cursors' message, which need not be executed."""

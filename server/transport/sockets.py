@@ -137,26 +137,22 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Raises `WebSocketDisconnected` where the socket is closed or closing."""
-        await self.send(encode_json(message))
-
-    async def send(self, *messages: bytes) -> None:
-        """Send messages, text in UTF-8, in one piece if possible; raises as `send_json`."""
         if self.closed:
             raise WebSocketDisconnected
-        if self._send_at_once(*messages):
+        text = encode_json(message)
+        if self._send_at_once(text):
             return
         try:
-            for message in messages:
-                await self.ws.send_text(message.decode())
+            await self.ws.send_text(text.decode())
         except (WebSocketDisconnect, RuntimeError):
             # The client has left, or uvicorn has given it up because it answers no pings; then nothing else would
             # tell us until the system gives it up too, which takes minutes.
             self._begin_to_close()
             raise WebSocketDisconnected from None
 
-    def send_at_once(self, message: bytes) -> bool:
-        """Send a message, text in UTF-8, if that needs no waiting for the client; else False, and nothing is sent."""
-        return not self.closed and self._send_at_once(message)
+    def send_at_once(self, *messages: bytes) -> bool:
+        """Send messages, text in UTF-8, if that needs no waiting for the client; else False, and nothing is sent."""
+        return not self.closed and self._send_at_once(*messages)
 
     async def close(self, code: int, reason: str) -> None:
         """Close it unless that has begun; a client that has left already is no failure."""

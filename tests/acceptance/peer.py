@@ -128,6 +128,11 @@ class Sources:
             def unwritable(self) -> str:
                 return "\ud800"
 
+            @strawberry.field
+            def text(self, size: int = 1) -> str:
+                sources.begun += 1
+                return "x" * size
+
         @strawberry.type
         class Subscription:
             @strawberry.subscription

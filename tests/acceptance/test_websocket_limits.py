@@ -58,6 +58,47 @@ async def test_a_socket_has_so_many_operations_at_a_time_and_no_more(
             await until(lambda: sources.running == 3)
 
 
+async def test_results_that_wait_for_a_slow_client_are_operations_too(
+    start_server: StartServer, connect_client: ConnectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = Sources()
+    refused: list[Any] = []
+    async with start_server(operations_per_socket=3) as server:
+        endpoint = endpoint_of(server)
+        endpoint.schema = sources.schema()
+        monkeypatch.setattr(
+            endpoint.observer, "end_operation", lambda each: refused.append(each) if each.code else None
+        )
+        async with signed_in(connect_client("ann", url=server.url)) as peer:
+            peer.connection.transport.pause_reading()
+            for number in range(1, 31):
+                await peer.subscribe(str(number), "{ text(size: 1000000) }")
+                await until(lambda: bool(refused) or sources.begun >= number)  # noqa: B023
+            peer.connection.transport.abort()
+    assert [each.code for each in refused] == ["RATE_LIMITED"]
+
+
+async def test_an_id_is_free_again_although_a_result_of_it_waits_for_a_slow_client(
+    ann: Client, sources: Sources
+) -> None:
+    async with signed_in(ann) as peer:
+        peer.connection.transport.pause_reading()
+        for number in range(20):
+            await peer.subscribe(f"long {number}", "{ text(size: 1000000) }")
+        await peer.subscribe("1", "{ old: text }")
+        await until(lambda: sources.begun == 21)
+        await peer.send({"type": "complete", "id": "1"})
+        await peer.subscribe("1", "{ new: text }")
+        await until(lambda: sources.begun == 22)
+        peer.connection.transport.resume_reading()
+        messages = [await peer.receive() for _ in range(42)]
+        assert [message for message in messages if message["id"] == "1"] == [
+            {"type": "next", "id": "1", "payload": {"data": {"new": "x"}}},
+            {"type": "complete", "id": "1"},
+        ]
+        assert await peer.is_alive()
+
+
 async def test_a_socket_begins_so_many_operations_in_a_second_and_no_more(
     start_server: StartServer, connect_client: ConnectClient, clock: Clock
 ) -> None:
