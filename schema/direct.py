@@ -66,7 +66,7 @@ class TemplateCache:
 
     def __init__(self, schema: LoquentSchema) -> None:
         self._schema = schema
-        self._known: LRUCache[Templates | None] = LRUCache(REMEMBERED, REMEMBERED)
+        self._known: LRUCache[Templates | None] = LRUCache(REMEMBERED)
 
     def find(self, query: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> Templates | None:
         """The templates of an operation that is running; None where its result has something else to tell too."""
@@ -78,7 +78,7 @@ class TemplateCache:
         switches = tuple(sorted((name, value) for name, value in values.items() if isinstance(value, bool)))
         key = (query, operation_name, switches)
         if key not in self._known:
-            self._known.add(key, self._make(document, operation_name, variables), 1)
+            self._known.add(key, self._make(document, operation_name, variables))
         return self._known[key]
 
     def _make(

@@ -74,7 +74,7 @@ class DocumentCache:
         ]
         if not introspection:
             self._rules.append(NoIntrospection)
-        self._prepared: LRUCache[PreparedDocument] = LRUCache(CACHED_DOCUMENTS, CACHED_CHARACTERS)
+        self._prepared: LRUCache[PreparedDocument] = LRUCache(CACHED_CHARACTERS)
 
     def prepare(self, query: str) -> PreparedDocument:
         """The document of a text, with its errors if it has any."""
@@ -82,7 +82,7 @@ class DocumentCache:
             return self._prepared[query]
         prepared = self._prepare(query)
         if not prepared.errors:
-            self._prepared.add(query, prepared, len(query))
+            self._prepared.add(query, prepared, max(len(query), CACHED_CHARACTERS // CACHED_DOCUMENTS))
         return prepared
 
     def check(

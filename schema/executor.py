@@ -7,19 +7,22 @@ anything else (null where there must be none, an exception, something to await, 
 library, which reads it once more: what comes out is the same, errors included.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Hashable, Iterable
 from typing import Any, NamedTuple, cast
 
 from graphql import (
     ExecutionResult,
+    GraphQLAbstractType,
+    GraphQLError,
     GraphQLObjectType,
     GraphQLOutputType,
-    is_abstract_type,
+    get_nullable_type,
+    is_leaf_type,
     is_list_type,
     is_non_null_type,
     is_object_type,
 )
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet, collect_fields
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import AwaitableOrValue, Path
 from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -37,9 +40,9 @@ from schema.plain_fields import (
     write_object,
 )
 
-#: Operations whose selections are remembered, each for every way in which its @skip and @include went, and the
-#: characters of all their documents: up to 350 bytes are remembered for one.
-REMEMBERED, REMEMBERED_CHARACTERS = 1024, 100_000
+#: Operations whose selections are remembered, each for every way in which its @skip and @include went, and the fields
+#: that are selected in one of them: what has more is worked out anew each time.
+REMEMBERED, MOST_FIELDS = 200, 200
 
 
 def _refuse(awaitables: Any) -> Any:
@@ -67,46 +70,60 @@ class Selections:
         #: As the library remembers it: of each field and type, what is selected below.
         self.collected: dict[tuple[GraphQLObjectType, int], tuple[FieldDetailsList, CollectedFields]] = {}
         self.known: dict[int, Selection] = {}
+        #: How many fields there are in all of them.
+        self.size = 0
+
+    def add(self, selection: Selection) -> Selection:
+        self.known[id(selection.fields)] = selection
+        self.size += len(selection.fields) + 1
+        return selection
 
 
 class SelectionCache:
-    """The selections of operations, for whoever sends them."""
+    """The selections of operations, for whoever sends them.
+
+    They are known by the document, the operation's name, and the variables that are true or false: those of @skip and
+    @include change what is selected, and no others.
+    """
 
     def __init__(self) -> None:
-        self._known: LRUCache[Selections] = LRUCache(REMEMBERED, REMEMBERED_CHARACTERS)
+        self._known: LRUCache[Selections] = LRUCache(REMEMBERED)
 
-    def find(self, query: str, operation_name: str | None, variables: Mapping[str, Any]) -> Selections:
-        """Those of an operation with these variables: only its switches, true or false, change what is selected."""
-        key = query, operation_name, *(item for item in variables.items() if isinstance(item[1], bool))
+    def find(self, key: Hashable) -> Selections:
+        """Those that are known, or new ones."""
+        return self._known[key] if key in self._known else Selections()
+
+    def settle(self, key: Hashable, selections: Selections) -> None:
+        """Remember what an execution has worked out, unless it is too much."""
         if key not in self._known:
-            self._known.add(key, Selections(), len(query))
-        return self._known[key]
+            if selections.size <= MOST_FIELDS:
+                self._known.add(key, selections)
+        elif self._known[key].size > MOST_FIELDS:
+            self._known.forget(key)
 
 
 class FastExecutor(StrawberryGraphQLCoreExecutionContext):
     """Takes the short way to plain fields."""
 
-    def __init__(
-        self, *args: Any, find_selections: Callable[[Mapping[str, Any]], Selections] | None = None, **more: Any
-    ) -> None:
+    def __init__(self, *args: Any, selections: SelectionCache | None = None, text: str = "", **more: Any) -> None:
         super().__init__(*args, **more)
         # Only types that must be awaited need them, and their methods hold the executor: without them it goes when its
         # operation ends, not at the next search for garbage.
         self.async_helpers = _NO_HELPERS
-        self._selections = find_selections(self.variable_values.coerced) if find_selections else Selections()
-        self._relevant_sub_fields = self._selections.collected
+        self._cache = selections or SelectionCache()
+        name = self.operation.name and self.operation.name.value
+        switches = (item for item in self.variable_values.coerced.items() if isinstance(item[1], bool))
+        self._key: Hashable = (text, name, *switches)
+        # Found when it executes something: a subscription may wait for its events for hours.
+        self._selections = Selections()
 
     def execute_event(self, event: object) -> AwaitableOrValue[ExecutionResult]:
         """The result of a subscription for one of its events."""
-        type = self.schema.subscription_type
-        assert type is not None
-        if self._selections.root is None:
-            collected = collect_fields(self.schema, self.fragments, self.variable_values, type, self.operation)
-            self._selections.root = collected.grouped_field_set
-        write = self._select(type, self._selections.root).write
-        if write is not None:
+        selections = self._cache.find(self._key)
+        root = selections.known.get(id(selections.root))
+        if root is not None and root.write is not None:
             try:
-                return ExecutionResult(write(event), None)
+                return ExecutionResult(root.write(event), None)
             except Exception:  # noqa: S110 - the library meets it again, and reports it
                 pass
         result: Any = self.build_per_event_executor(event).execute_operation(False)
@@ -116,8 +133,16 @@ class FastExecutor(StrawberryGraphQLCoreExecutionContext):
         self, root_type: GraphQLObjectType, root_value: Any, fields: GroupedFieldSet, serially: bool, defers: Any
     ) -> AwaitableOrValue[dict[str, Any]]:
         """What is selected of the root, by its names in the result."""
-        root = self._selections.root = self._selections.root or fields
+        selections = self._selections = self._cache.find(self._key)
+        self._relevant_sub_fields = selections.collected
+        # What is remembered of selections is known by the identity of their fields.
+        root = selections.root = selections.root or fields
         return super().execute_collected_root_fields(root_type, root_value, root, serially, defers)
+
+    def build_response(self, data: dict[str, Any] | None) -> Any:
+        """The result, once all is selected."""
+        self._cache.settle(self._key, self._selections)
+        return super().build_response(data)
 
     def execute_fields(
         self,
@@ -160,11 +185,13 @@ class FastExecutor(StrawberryGraphQLCoreExecutionContext):
                     if found is not None and (writers := self._find_writers(found[1], details)) is not None:
                         plain.append(PlainField(name, found[0], writers))
             write = select_fields(plain) if len(plain) == len(fields) else None
-            selection = self._selections.known[id(fields)] = Selection(fields, tuple(plain), write)
+            selection = self._selections.add(Selection(fields, tuple(plain), write))
         return selection
 
     def _find_writers(self, type: GraphQLOutputType, details: FieldDetailsList) -> Writers | None:
         """What writes values of a field, with all that is selected below it; None if that is not plain."""
+        if is_leaf_type(get_nullable_type(type)):
+            return write_leaf(type)
         if is_non_null_type(type):
             return self._find_present_writers(type.of_type, details)
         writers = self._find_present_writers(type, details)
@@ -174,19 +201,24 @@ class FastExecutor(StrawberryGraphQLCoreExecutionContext):
         if is_list_type(type):
             items = self._find_writers(type.of_type, details)
             return None if items is None else write_list(items)
-        if is_abstract_type(type):
-            objects: Writers = {}
-            for possible in self.schema.get_possible_types(type):
-                objects |= self._find_object_writers(possible, details, abstract=True) or {}
-            return objects or None
         if is_object_type(type):
             return self._find_object_writers(type, details, abstract=False)
-        return write_leaf(type)
+        objects: Writers = {}
+        for possible in self.schema.get_possible_types(cast(GraphQLAbstractType, type)):
+            objects |= self._find_object_writers(possible, details, abstract=True) or {}
+        return objects or None
 
     def _find_object_writers(
         self, type: GraphQLObjectType, details: FieldDetailsList, *, abstract: bool
     ) -> Writers | None:
-        write = self._select(type, self.collect_subfields(type, details).grouped_field_set).write
+        if self._selections.size > MOST_FIELDS:
+            return None
+        try:
+            fields = self.collect_subfields(type, details).grouped_field_set
+        except GraphQLError:
+            # A switch is null. The library finds that out too, if there is such an object.
+            return None
+        write = self._select(type, fields).write
         return None if write is None else write_object(type, write, abstract=abstract)
 
 

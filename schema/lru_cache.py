@@ -8,10 +8,10 @@ Value = TypeVar("Value")
 
 
 class LRUCache(Generic[Value]):
-    """Values by their keys, each with a weight: beyond so many, or so much in all, the least recently used go."""
+    """Values by their keys, each with a weight: beyond so much in all, the least recently used go."""
 
-    def __init__(self, most: int, weight: int) -> None:
-        self._most, self._room = most, weight
+    def __init__(self, room: int) -> None:
+        self._room = room
         self._known: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
@@ -22,10 +22,13 @@ class LRUCache(Generic[Value]):
         self._known.move_to_end(key)
         return value
 
-    def add(self, key: Hashable, value: Value, weight: int) -> None:
+    def add(self, key: Hashable, value: Value, weight: int = 1) -> None:
         """Remember a value under a key that is not known."""
         self._known[key] = value, weight
         self._room -= weight
-        while len(self._known) > self._most or self._room < 0:
-            _, (_, freed) = self._known.popitem(last=False)
-            self._room += freed
+        while self._room < 0:
+            self.forget(next(iter(self._known)))
+
+    def forget(self, key: Hashable) -> None:
+        _, weight = self._known.pop(key)
+        self._room += weight

@@ -7,7 +7,14 @@ from operator import attrgetter
 from types import GeneratorType, NoneType
 from typing import Any, NamedTuple, TypeAlias
 
-from graphql import GraphQLNonNull, GraphQLObjectType, GraphQLOutputType, GraphQLScalarType, GraphQLString
+from graphql import (
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLScalarType,
+    GraphQLString,
+    is_non_null_type,
+)
 from graphql.pyutils import UndefinedType
 from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
 from strawberry.types.base import StrawberryObjectDefinition
@@ -65,8 +72,16 @@ def _find_reader(field: StrawberryField) -> Convert | None:
     return resolver.wrapped_func  # type: ignore[return-value]
 
 
+@lru_cache(maxsize=100)
 def write_leaf(type: GraphQLOutputType) -> Writers | None:
-    """What writes values of a scalar or an enum; None for one that is not known here."""
+    """What writes values of a scalar or an enum, or of one that is never null; None for what is not known here."""
+    if is_non_null_type(type):
+        return _write_leaf(type.of_type)
+    writers = _write_leaf(type)
+    return None if writers is None else write_nullable(writers)
+
+
+def _write_leaf(type: GraphQLOutputType) -> Writers | None:
     if isinstance(type, CustomGraphQLEnumType):
         members: Iterable[Any] = type.wrapped_cls
         return {type.wrapped_cls: {member: type.coerce_output_value(member) for member in members}.__getitem__}
@@ -121,5 +136,9 @@ def write_list(items: Writers) -> Writers:
 
 def write_nullable(values: Writers) -> Writers:
     """The same, for null too."""
-    values[NoneType] = lambda value: None
+    values[NoneType] = _write_null
     return values
+
+
+def _write_null(value: None) -> None:
+    return None

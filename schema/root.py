@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from functools import partial
 from typing import Any, cast
 
 import strawberry
@@ -119,7 +118,8 @@ class LoquentSchema(strawberry.Schema):
             max_coercion_errors=MOST_ERRORS,
             is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]
             hide_suggestions=True,
-            find_selections=partial(self._selections.find, query, name),
+            selections=self._selections,
+            text=query,
         )
         return cast(list[GraphQLError] | FastExecutor, executor)
 

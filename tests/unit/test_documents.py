@@ -60,6 +60,14 @@ async def test_a_document_is_prepared_once(parses: list[str]) -> None:
     assert parses == [TYPENAME]
 
 
+async def test_fragments_take_no_arguments() -> None:
+    # What is selected would be another for each value of them, and what is remembered of it is for all.
+    [refused] = await refusals(
+        "query ($id: ID!) { ...F(id: $id) } fragment F($id: ID!) on Query { node(id: $id) { id } }"
+    )
+    assert refused.startswith("Syntax Error")
+
+
 def test_only_the_latest_documents_are_remembered(parses: list[str]) -> None:
     cache = new_cache()
     for number in range(CACHED_DOCUMENTS + 1):

@@ -5,7 +5,6 @@ import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NoReturn, TypeAlias, cast
@@ -42,7 +41,7 @@ from resolvers.messages import MessageState
 from runs.follow import Cursor
 from schema import conversation_stream
 from schema.conversation import Conversation
-from schema.executor import REMEMBERED_CHARACTERS, FastExecutor, SelectionCache
+from schema.executor import MOST_FIELDS, REMEMBERED, FastExecutor, SelectionCache
 from schema.message import Message, MessageStatus
 from schema.plain_fields import find_reader
 from schema.root import create_schema
@@ -247,14 +246,28 @@ class Writer:
         selected = self._select(self._schema.type_map[type], 3)
         if field is not None:
             selected = f"{{ {field} {selected} }}"
-        return f"{operation} ($yes: Boolean! = true, $no: Boolean! = false) {selected} {' '.join(self._fragments)}"
+        switches = "$yes: Boolean! = true, $no: Boolean! = false, $maybe: Boolean = true"
+        return f"{operation} ({switches}) {selected} {' '.join(self._fragments)}"
 
     def _select(self, type: Any, depth: int) -> str:
         chosen = [self._choose(type, depth) for _ in range(self._draw(st.integers(1, 6)))]
         return f"{{ {' '.join(chosen)} }}"
 
     def _choose(self, type: Any, depth: int) -> str:
-        directive = self._pick(["", "", "", "", "", " @skip(if: $no)", " @include(if: $yes)", " @include(if: $no)"])
+        directive = self._pick(
+            [
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                " @skip(if: $no)",
+                " @include(if: $yes)",
+                " @include(if: $no)",
+                " @skip(if: $maybe)",
+            ]
+        )
         kind = self._pick(["field", "field", "field", "inline", "spread", "unknown"])
         if kind in ("inline", "spread"):
             on = self._pick(self._types_within(type))
@@ -292,7 +305,7 @@ def documents(draw: st.DrawFn, schema: GraphQLSchema, operation: str, type: str,
 
 
 #: What an object is drawn from, and the variables.
-REQUESTS = st.tuples(st.integers(0, 10**6), st.sampled_from([{}, {}, {"yes": False}, {"no": True}]))
+REQUESTS = st.tuples(st.integers(0, 10**6), st.sampled_from([{}, {}, {"yes": False}, {"no": True}, {"maybe": None}]))
 
 
 async def settle(work: Awaitable[Any]) -> Any:
@@ -342,17 +355,17 @@ def tell(result: ExecutionResult) -> Described:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), operation=st.sampled_from(["Query", "Mutation"]), requests=st.lists(REQUESTS, min_size=1))
 def test_whatever_objects_hold_comes_out_as_from_plain_execution(
-    data: st.DataObject, operation: str, requests: list[tuple[int, dict[str, bool]]], run: Run
+    data: st.DataObject, operation: str, requests: list[tuple[int, dict[str, bool | None]]], run: Run
 ) -> None:
     document = parse(data.draw(documents(SCHEMA, operation.lower(), operation)))
     root_type = {"Query": Query, "Mutation": Mutation}[operation]
-    find = partial(SelectionCache().find, "", None)
+    known = SelectionCache()
     for seed, switches in requests:
         plain, fast = (
             describe(
                 executor, SCHEMA, document, draw_object(root_type, str(seed)), run, variable_values=switches, **more
             )
-            for executor, more in ((PlainExecutor, {}), (FastExecutor, {"find_selections": find}))
+            for executor, more in ((PlainExecutor, {}), (FastExecutor, {"selections": known}))
         )
         assert fast == plain
 
@@ -402,6 +415,7 @@ ROW |= {
     "cache_read_tokens": 6,
     "cache_write_tokens": 2**40,
 }
+MESSAGE = dict.fromkeys(tables.Message.model_fields) | ROW | {"role": "USER", "status": "COMPLETE"}
 CALLER = cast(Context, SimpleNamespace(models=MODELS))
 PARTS: list[parts.Part] = [
     parts.TextPart("hi"),
@@ -418,8 +432,7 @@ def events(draw: st.DrawFn) -> conversation_stream.ConversationStreamEvent:
     if draw(st.booleans()):
         row = new_row(tables.Conversation, ROW | {"title": draw(text)})
         return conversation_stream.ConversationChanged(cursor=cursor, conversation=Conversation.from_row(CALLER, row))
-    values = dict.fromkeys(tables.Message.model_fields) | ROW
-    values |= {"role": "USER", "status": draw(st.sampled_from(MessageStatus)).value, "model": draw(text)}
+    values = MESSAGE | {"status": draw(st.sampled_from(MessageStatus)).value, "model": draw(text)}
     values |= {"finished_at": TIME, "rating": draw(st.sampled_from([None, "UP"]))}
     values |= {"error_code": draw(st.sampled_from([None, "INTERNAL"])), "error_message": draw(text)}
     message = Message.of(MessageState(new_row(tables.Message, values), (PARTS, Cursor(1, 2))))
@@ -501,13 +514,13 @@ def test_middleware_sees_every_field(run: Run) -> None:
     assert seen == ["conversationStream", "cursor"]
 
 
-def kept_by(work: Callable[[int], object]) -> int:
-    """Bytes that are kept of 500 times this work, after the first ten."""
+def kept_by(work: Callable[[int], object], *, times: int = 500) -> int:
+    """Bytes that are kept of this work, done so many times after the first ten."""
     for number in range(10):
         work(number)
     tracemalloc.start()
     try:
-        for number in range(500):
+        for number in range(10, 10 + times):
             work(number)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
@@ -527,18 +540,56 @@ def test_events_of_a_subscription_leave_nothing_in_memory() -> None:
     assert kept_by(execute) < 50_000
 
 
-def test_of_the_ways_in_which_a_document_can_be_asked_few_are_remembered() -> None:
+def test_a_switch_that_is_null_is_an_error_only_where_something_is_selected_by_it(run: Run) -> None:
+    text = f"subscription ($a: Boolean = true) {{ {STREAM} {{ ... on MessageAdded {{ message {{ id %s }} }} }} }}"
+    message = Message.of(MessageState(new_row(tables.Message, MESSAGE), (PARTS[:1], Cursor(1, 2))))
+    event = conversation_stream.MessageAdded(cursor="1", message=message)
+    for selected, errors in (
+        ("error { code @skip(if: $a) }", 0),
+        ("parts { __typename ... on ToolCallPart { id @skip(if: $a) } }", 0),
+        ("parts { ... on TextPart { text @skip(if: $a) } }", 1),
+    ):
+        document = parse(text.replace("%s", selected))
+        plain, fast = (
+            describe(executor, CONTRACT, document, event, run, variable_values={"a": None})
+            for executor in (PlainExecutor, FastExecutor)
+        )
+        assert fast == plain
+        assert len(fast[1]) == errors
+
+
+def test_of_all_that_is_selected_so_much_is_remembered() -> None:
     switches = [f"s{number}" for number in range(10)]
     fields = " ".join(f"{name}: cursor @include(if: ${name})" for name in switches)
     text = f"subscription ({' '.join(f'${name}: Boolean!' for name in switches)}) {{ {STREAM} {{ {fields} }} }}"
     document, known = parse(text), SelectionCache()
-    # As if it were as long as ten of its kind could be at the most.
-    find = partial(known.find, text.ljust(REMEMBERED_CHARACTERS // 10), None)
 
     def execute(number: int) -> None:
         variables = {name: bool(number >> place & 1) for place, name in enumerate(switches)}
-        executor: Any = FastExecutor.build(CONTRACT, document, raw_variable_values=variables, find_selections=find)
-        data = executor.execute_event(changed("A title")).data["conversationStream"]
-        assert list(data) == [name for name in switches if variables[name]]
+        executor: Any = FastExecutor.build(CONTRACT, document, raw_variable_values=variables, selections=known)
+        for _ in range(2):
+            data = executor.execute_event(changed("A title")).data["conversationStream"]
+            assert list(data) == [name for name in switches if variables[name]]
 
-    assert kept_by(execute) < 200_000
+    # Of all of them it would be three times as much.
+    assert kept_by(execute, times=600) < REMEMBERED * 17_000
+
+
+@pytest.mark.parametrize("number", [2, 20, 200])
+def test_of_an_operation_so_much_is_remembered(number: int) -> None:
+    selected = " ".join(f"a{each}: usage {{ inputTokens }}" for each in range(number))
+    document = parse(
+        f"subscription {{ {STREAM} {{ ... on ConversationChanged {{ conversation {{ {selected} }} }} }} }}"
+    )
+    known = SelectionCache()
+    executors: list[Any] = []
+
+    def execute(number: int) -> None:
+        # As if there were so many of its kind, of which each subscription waits for its next event.
+        executors.append(FastExecutor.build(CONTRACT, document, selections=known, text=str(number)))
+        assert executors[-1].execute_event(changed("A title")).errors is None
+
+    # Up to a kilobyte for a field, and none for those of an operation that has too many.
+    size = 3 * number + 6
+    remembered = size if size <= MOST_FIELDS else 0
+    assert kept_by(execute, times=300) < REMEMBERED * remembered * 1_000 + 300 * 10_000

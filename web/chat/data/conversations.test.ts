@@ -40,14 +40,15 @@ test("a next page has nothing that is shown already", () => {
 });
 
 describe("a conversation that is being deleted is not brought back by a list that was asked for", () => {
-  /** A server with one conversation, which gives its answers one by one. */
-  function serve(): { list: ConversationList; answer: (index?: number) => Promise<void> } {
+  /** A server with one conversation, which gives its answers one by one; one that `refuses` deletes nothing. */
+  function serve(refuses = false): { list: ConversationList; answer: (index?: number) => Promise<void> } {
     const answers: (() => void)[] = [];
     let stored = [at(1)];
     const request = (document: { toString(): string }) => {
       if (document.toString().includes("mutation")) {
-        return new Promise<object>((answer) =>
+        return new Promise<object>((answer, refuse) =>
           answers.push(() => {
+            if (refuses) return refuse(new Error("refused"));
             stored = [];
             answer({});
           }),
@@ -83,6 +84,20 @@ describe("a conversation that is being deleted is not brought back by a list tha
     for (const index of answers) await answer(index);
     await removed;
     expect(seen.flat()).toEqual([]);
+    list.close();
+  });
+
+  test("unless the server refuses to delete it", async () => {
+    const { list, answer } = serve(true);
+    void list.refresh();
+    await answer();
+    const removed = expect(list.remove("c1")).rejects.toThrow("refused");
+    void list.refresh();
+    await answer();
+    await removed;
+    expect(idsOf(list.items.peek())).toEqual(["c1"]);
+    await answer();
+    expect(idsOf(list.items.peek())).toEqual(["c1"]);
     list.close();
   });
 });

@@ -24,6 +24,7 @@ export abstract class List<Item> {
   protected version = 0;
   /** The changes that the server has not confirmed yet. */
   readonly #changes = new Set<Change<Item>>();
+  readonly #refused = new WeakSet<Change<Item>>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `changed` is called when this list has changed something, for the other tabs. */
@@ -71,7 +72,9 @@ export abstract class List<Item> {
       batch(() => {
         show(answer);
         // The server may have read what it gives before it made them.
-        for (const change of changes) this.shown.value = change(this.shown.peek());
+        for (const change of changes) {
+          if (!this.#refused.has(change)) this.shown.value = change(this.shown.peek());
+        }
         this.#state.value = "ready";
         this.#problem.value = null;
       });
@@ -96,6 +99,7 @@ export abstract class List<Item> {
       await request();
       this.changed();
     } catch (error) {
+      this.#refused.add(show);
       if (this.shown.peek() === shown) this.shown.value = before;
       throw error;
     } finally {
