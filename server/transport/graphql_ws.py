@@ -260,9 +260,10 @@ class TransportWSHandler(BaseGraphQLTransportWSHandler[RequestContext, None]):
 
     async def _send_only(self, operation: Operation[RequestContext, None], result: ExecutionResult) -> None:
         """Send the result of a query or a mutation, in one piece with `complete` unless the client is slow."""
-        next = encode_json({"type": "next", "payload": format_result(result), "id": operation.id})
-        complete = encode_json({"type": "complete", "id": operation.id})
-        if not operation.completed and self.websocket.send_at_once(next, complete):
+        if not operation.completed and self.websocket.send_at_once(
+            encode_json({"type": "next", "payload": format_result(result), "id": operation.id}),
+            encode_json({"type": "complete", "id": operation.id}),
+        ):
             operation.completed = True
             self.forget_id(operation.id)
         else:
