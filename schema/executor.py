@@ -135,9 +135,10 @@ class FastExecutor(StrawberryGraphQLCoreExecutionContext):
         """What is selected of the root, by its names in the result."""
         selections = self._selections = self._cache.find(self._key)
         self._relevant_sub_fields = selections.collected
-        # What is remembered of selections is known by the identity of their fields.
-        root = selections.root = selections.root or fields
-        return super().execute_collected_root_fields(root_type, root_value, root, serially, defers)
+        if selections.root is None:
+            selections.root = fields
+        # Those: what is remembered of selections is known by the identity of their fields.
+        return super().execute_collected_root_fields(root_type, root_value, selections.root, serially, defers)
 
     def build_response(self, data: dict[str, Any] | None) -> Any:
         """The result, once all is selected."""
