@@ -14,7 +14,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from server.settings import Settings
-from server.transport.wire import HttpProtocol, WebSocketProtocol
+from server.transport.http_protocol import HttpProtocol
+from server.transport.websocket_protocol import WebSocketProtocol
 
 #: New objects before the young ones are searched for garbage, and how many such searches go before a wider one.
 GARBAGE_THRESHOLDS = (10_000, 500, 20)

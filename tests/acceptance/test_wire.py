@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.transport import graphql_ws, wire
-from server.transport.wire import WebSocketProtocol
+from server.transport import graphql_ws, http_protocol, websocket_protocol, wire
+from server.transport.websocket_protocol import WebSocketProtocol
 from tests.acceptance.peer import VIEWER, clock, knock, signed_in
 from tests.client import Client
 from tests.conftest import PATIENCE, RunningServer, StartServer, until
@@ -142,7 +142,7 @@ async def test_nobody_waits_for_a_flood_of_tiny_frames(server: RunningServer, da
 @pytest.mark.usefixtures("clock")
 async def test_too_many_frames_close_the_socket_with_4429(server: RunningServer) -> None:
     async with upgraded(server.url) as line:
-        await line.say(frame(PONG) * (wire.FRAMES_AT_ONCE + wire.PIECE))
+        await line.say(frame(PONG) * (websocket_protocol.FRAMES_AT_ONCE + wire.PIECE))
         assert await line.hear() == struct.pack("!BBH", 0x80 | CLOSE, 17, 4429) + b"Too many frames"
 
 
@@ -153,7 +153,7 @@ def protocols(server: RunningServer) -> list[WebSocketProtocol]:
 async def test_pongs_for_a_client_that_does_not_read_are_bounded(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "FRAMES_AT_ONCE", 10**9)
+    monkeypatch.setattr(websocket_protocol, "FRAMES_AT_ONCE", 10**9)
     async with start_server() as server, upgraded(server.url) as line:
         [protocol] = protocols(server)
         # The system would take a lot before anything is left with the server.
@@ -180,18 +180,19 @@ async def test_empty_fragments_need_no_memory(start_server: StartServer) -> None
         await until(lambda: len(protocol.frames) > 0)
         await line.say(frame(PING, b"read?"))
         await line.reader.readuntil(b"read?")
-        assert len(protocol.frames) <= wire.FRAGMENTS + 1
+        assert len(protocol.frames) <= websocket_protocol.FRAGMENTS + 1
         await line.say(frame(CONTINUATION, end))
         async with asyncio.timeout(PATIENCE):
             await line.reader.readuntil(b'{"type":"pong"}')
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("fault", [frame(PONG) * (wire.FRAMES_AT_ONCE + wire.PIECE), frame(TEXT, b"{}")])
+@pytest.mark.parametrize("fault", [frame(PONG) * (websocket_protocol.FRAMES_AT_ONCE + wire.PIECE), frame(TEXT, b"{}")])
 async def test_a_socket_that_is_given_up_ends_although_its_client_never_reads(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch, fault: bytes
 ) -> None:
     monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.3)
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT", 0.3)
     monkeypatch.setattr(graphql_ws, "CLOSE_TIMEOUT", 0.3)
     async with start_server() as server, upgraded(server.url) as line:
         [protocol] = protocols(server)
@@ -269,7 +270,7 @@ async def test_frames_that_come_with_the_handshake_do_not_pass_for_a_request(ser
 
 @pytest.fixture
 def short_head_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "HEAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT", 0.5)
 
 
 @pytest.mark.usefixtures("short_head_timeout")
@@ -308,7 +309,7 @@ class TestPatience:
         self, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Long enough for a busy machine to send what must come in time.
-        monkeypatch.setattr(wire, "HEAD_TIMEOUT", 2.5)
+        monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT", 2.5)
 
         async def think(request: Request) -> Response:
             await asyncio.sleep(3.2)
