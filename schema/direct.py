@@ -72,10 +72,10 @@ class TemplateCache:
         """The templates of an operation that is running; None where its result has something else to tell too."""
         document = self._schema.documents.prepare(query).document
         assert document is not None, "the operation is running"
-        # Of variables, only those of @skip and @include can change what is selected of a delta. Who sends more than
-        # are declared must not fill the memory with them.
-        values = {name: (variables or {}).get(name) for name in _declared_variables(document)}
-        switches = tuple(sorted((name, value) for name, value in values.items() if isinstance(value, bool)))
+        # Of variables, only those of @skip and @include can change what is selected of a delta; one that is null is an
+        # error, and not its default. Who sends more than are declared must not fill the memory with them.
+        given = {name: value for name, value in (variables or {}).items() if value is None or isinstance(value, bool)}
+        switches = tuple((name, given[name]) for name in sorted(_declared_variables(document) & given.keys()))
         key = (query, operation_name, switches)
         if key not in self._known:
             self._known.add(key, self._make(document, operation_name, variables))

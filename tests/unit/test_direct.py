@@ -132,6 +132,16 @@ def test_templates_are_made_once_for_all_who_select_the_same() -> None:
     assert TEMPLATES.find(query, None, {"id": "b", "yes": False}) is not first
 
 
+@pytest.mark.parametrize("first", [{}, {"yes": None}])
+def test_a_switch_that_is_null_is_not_its_default(first: dict[str, Any]) -> None:
+    cache = TemplateCache(SCHEMA)
+    query = "subscription ($yes: Boolean = true) { messageStream(messageId: 1) { cursor @include(if: $yes) } }"
+    cache.find(query, None, first)
+    assert cache.find(query, None, {}) is not None
+    # The error is for who executes it to tell.
+    assert cache.find(query, None, {"yes": None}) is None
+
+
 def test_variables_that_are_not_declared_make_no_templates_of_their_own() -> None:
     query = 'subscription ($yes: Boolean!) { messageStream(messageId: "x") { cursor @include(if: $yes) } }'
     first = TEMPLATES.find(query, None, {"yes": True})
