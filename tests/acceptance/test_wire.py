@@ -22,6 +22,7 @@ from server.transport.websocket_protocol import WebSocketProtocol
 from tests.acceptance.peer import VIEWER, clock, knock, signed_in
 from tests.client import Client
 from tests.conftest import PATIENCE, RunningServer, StartServer, until
+from tests.frames import HANDSHAKE, write_frame
 
 __all__ = ["clock"]
 
@@ -29,15 +30,11 @@ TEXT, CONTINUATION, CLOSE, PING, PONG = 1, 0, 8, 9, 10
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /graphql HTTP/1.1\r\nHost: x\r\n"
-HANDSHAKE = (
-    b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
 
 
 def frame(opcode: int, data: bytes = b"", *, fin: bool = True) -> bytes:
-    """A frame of up to 125 bytes as a client sends it, with a mask of zeros."""
-    return struct.pack("!BB4x", opcode | fin << 7, 0x80 | len(data)) + data
+    """A frame as a client sends it."""
+    return write_frame(opcode | fin << 7, data)
 
 
 class Line:

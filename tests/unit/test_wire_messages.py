@@ -13,41 +13,26 @@ from uvicorn.server import ServerState
 
 from server.transport.websocket_protocol import WebSocketProtocol
 from server.transport.wire import PIECE
+from tests.frames import HANDSHAKE, NO_MASK, write_frame
 
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 LIMIT = 300
 #: The last has what it hides look like frames.
-MASKS = [b"\x01\x80\x7f\x20", b"\0\0\0\0"]
-
-
-def frame(first: int, data: bytes, mask: bytes | None) -> bytes:
-    """A frame with the shortest head that its length allows; without a mask as only servers send it."""
-    bit = 0 if mask is None else 0x80
-    if len(data) < 126:
-        head = struct.pack("!BB", first, bit | len(data))
-    else:
-        head = struct.pack("!BBH", first, bit | 126, len(data))
-    if mask is None:
-        return head + data
-    return head + mask + bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
+MASKS = [b"\x01\x80\x7f\x20", NO_MASK]
 
 
 TEXTS = st.one_of(
     st.text(max_size=5).map(str.encode),
     st.sampled_from([b"text", b"\xff", "\U0001f600".encode()[:2]]),
     st.sampled_from([125, 126, 127, 128, LIMIT, LIMIT + 1, PIECE + 1]).map(lambda length: b"x" * length),
-    st.sampled_from([b"a", b"b" * 130]).map(lambda data: frame(0x81, data, MASKS[0])),
+    st.sampled_from([b"a", b"b" * 130]).map(lambda data: write_frame(0x81, data, MASKS[0])),
     st.just(b"close"),
 )
 # Whole texts most of all, parts of one, other kinds, and what the protocol does not know.
 KINDS = st.sampled_from([0x81] * 5 + [0x01, 0x01, 0x80, 0x00, 0x82, 0x89, 0x8A, 0x88, 0xC1, 0x83])
 FRAMES = st.one_of(
-    st.builds(frame, KINDS, TEXTS, st.sampled_from(MASKS)),
-    st.builds(frame, st.just(0x81), TEXTS, st.sampled_from(MASKS)),
-    st.builds(frame, st.just(0x81), TEXTS, st.sampled_from([*MASKS, None])),
+    st.builds(write_frame, KINDS, TEXTS, st.sampled_from(MASKS)),
+    st.builds(write_frame, st.just(0x81), TEXTS, st.sampled_from(MASKS)),
+    st.builds(write_frame, st.just(0x81), TEXTS, st.sampled_from([*MASKS, None])),
     # With its length in eight bytes, which it does not need: as long as if 127 were the length.
     st.just(struct.pack("!BBQ4x", 0x81, 0xFF, 119) + b"x" * 119),
 )
@@ -66,7 +51,7 @@ class Told:
         config.load()
         self.protocol = protocol(config=config, server_state=ServerState(), app_state={})
         self.protocol.connection_made(transport)
-        self.protocol.data_received(HANDSHAKE)
+        self.protocol.data_received(HANDSHAKE + b"\r\n")
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -158,8 +143,8 @@ async def test_whole_texts_come_without_the_parser(length: int, monkeypatch: pyt
     told = Told(WebSocketProtocol)
     await told.give(b"", 5)
     monkeypatch.setattr(told.protocol.conn, "receive_data", None)
-    await told.give(frame(0x81, b"x" * length, MASKS[0]), 3)
-    await told.give(frame(0x81, b"y" * length, MASKS[1]), 3)
+    await told.give(write_frame(0x81, b"x" * length, MASKS[0]), 3)
+    await told.give(write_frame(0x81, b"y" * length, MASKS[1]), 3)
     assert [each["text"] for each in told.told] == ["x" * length, "y" * length]
 
 
@@ -167,7 +152,11 @@ async def test_no_more_is_read_while_a_message_waits_for_the_application() -> No
     told = Told(WebSocketProtocol)
     await told.give(b"", 5)
     reading = []
-    for data, turns in ((frame(0x81, b"taken", MASKS[0]), 0), (frame(0x81, b"waits", MASKS[0]), 0), (b"", 5)):
+    for data, turns in (
+        (write_frame(0x81, b"taken", MASKS[0]), 0),
+        (write_frame(0x81, b"waits", MASKS[0]), 0),
+        (b"", 5),
+    ):
         await told.give(data, turns)
         reading.append(told.reading)
     assert reading == [True, False, True]
