@@ -89,6 +89,13 @@ SUBJECTS = (
         {"NODE_ENV": "production"},
     ),
     Subject(
+        "bare",
+        "Bare Python, each token at once",
+        (sys.executable, "-m", "benchmarks.rivals.bare_python", str(PORT), str(MODEL_PORT)),
+        contracts.RIVAL,
+        kinds=frozenset({Kind.STREAMS, Kind.STARTS, Kind.READERS}),
+    ),
+    Subject(
         "floor",
         "The floor: the contract in C",
         (str(BUILD / "floor"), str(PORT), str(MODEL_PORT), "40"),

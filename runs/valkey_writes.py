@@ -57,7 +57,9 @@ class ValkeyWrites:
     def grow(self, id: UUID) -> None:
         """The log has grown: it is written soon, if anyone reads it elsewhere."""
         written = self._written.get(id)
-        if written is None or time.monotonic() < written.followed_until:
+        if written is None:
+            return
+        if time.monotonic() < written.followed_until:
             self.hurry(id)
         else:
             self._unread[id] = None
