@@ -205,6 +205,7 @@ async def follow_reply(
     """
     reader = _Reader(cursor)
     quiet = 0
+    was_live = False
     with live.watch(message_id) as watch:
         saved = await load()
         if cursor.attempt > saved.attempt:
@@ -214,6 +215,8 @@ async def follow_reply(
             if slice is not None and slice.attempt < max(saved.attempt, reader.attempt):
                 # Left behind by a writer that died.
                 slice = None
+            # What was live and is not any more was parked or given up: the row knows.
+            is_gone, was_live = was_live and slice is None, slice is not None
             # No live state: finished, parked, between two writers, or written where this node cannot see it.
             try:
                 news = reader.take_saved(saved) if slice is None else reader.take(slice)
@@ -233,7 +236,7 @@ async def follow_reply(
             if slice is not None and deliver is not None:
                 if not rest.events and await _listen(live, message_id, reader, slice.restarts, deliver):
                     quiet = 0
-            else:
+            elif not is_gone:
                 await (asyncio.sleep(PACE) if news.events else watch.changed(POLL_INTERVAL))
             if slice is None or quiet >= QUIET_POLLS:
                 saved, quiet = await _reload(load, saved), 0

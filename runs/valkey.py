@@ -1,7 +1,6 @@
 """Live state that many nodes share, through Valkey.
 
-A node keeps in memory what it writes and what its readers follow; readers never wait for Valkey. Of every reply
-there are two keys, side by side in a cluster: the log of an attempt, and which attempt is the newest. A node that has
+A node keeps in memory what it writes and what its readers follow; readers never wait for Valkey. A node that has
 readers of a reply asks for it; its writer then appends once per tick and publishes one hint for all that it wrote, and
 whoever has asked fetches the rest. What nobody has asked for is written once a second.
 
@@ -11,6 +10,7 @@ meanwhile reads the saved steps.
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from persistence.tables import Message
@@ -51,6 +51,14 @@ ASK_AGAIN = FOLLOWED_FOR / 3
 #: Seconds that a reader's first look waits for Valkey at the most.
 FIRST_LOOK = 0.5
 UNREACHABLE = (RedisError, OSError, TimeoutError)
+#: A connection that died without a word is noticed after half a minute: who does not hear is not asked.
+_KEEP_ALIVE_TIMES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_KEEP_ALIVE: dict[str, Any] = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value for name, value in _KEEP_ALIVE_TIMES.items() if hasattr(socket, name)
+    },
+}
 
 
 class ValkeyLiveReplies:
@@ -58,9 +66,13 @@ class ValkeyLiveReplies:
 
     def __init__(self, url: str) -> None:
         self._memory = MemoryLiveReplies()
-        self._valkey = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, max_connections=32)
+        # A crowd of first looks waits for its turn.
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=32, timeout=5, socket_timeout=5, socket_connect_timeout=2
+        )
+        self._valkey = Redis.from_pool(pool)
         # Hints may be far apart: no time-out for them. A socket of this machine has no keep-alive.
-        keep_alive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+        keep_alive = {} if url.startswith("unix:") else _KEEP_ALIVE
         self._hints = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=None, **keep_alive)
         self._to_write = asyncio.Event()
         self._writes = ValkeyWrites(self._memory.find_log, self._to_write.set)
@@ -138,9 +150,7 @@ class ValkeyLiveReplies:
             except UNREACHABLE as error:
                 self._note(reachable=False, reason=error)
             slice = await self._memory.read(message_id, attempt, offset)
-            # This node may have begun to write it meanwhile.
-            if slice is not None and not (message_id in self._writes or self._memory.is_watched(message_id)):
-                self._memory.forget(message_id)
+            self._let_go(message_id)
         elif slice is not None and not slice.data:
             # Nothing new, and a hint may have been lost.
             self._want(message_id)
@@ -155,10 +165,14 @@ class ValkeyLiveReplies:
             with self._memory.watch(id) as watch:
                 yield watch
         finally:
-            if not self._memory.is_watched(id):
-                self._followed.pop(id, None)
-                if id not in self._writes:
-                    self._memory.forget(id)
+            self._let_go(id)
+
+    def _let_go(self, id: UUID) -> None:
+        """Let go what nobody reads here any more, unless this node writes it."""
+        if not self._memory.is_watched(id):
+            self._followed.pop(id, None)
+            if id not in self._writes:
+                self._memory.forget(id)
 
     def _want(self, message_id: UUID) -> None:
         self._wanted.add(message_id)
@@ -221,7 +235,11 @@ class ValkeyLiveReplies:
         await self._to_fetch.wait()
         self._to_fetch.clear()
         wanted, self._wanted = self._wanted, set()
-        await self._mirror([id for id in wanted if self._memory.is_watched(id)])
+        watched = [id for id in wanted if self._memory.is_watched(id)]
+        await self._mirror(watched)
+        for id in watched:
+            # Its last reader may have left meanwhile.
+            self._let_go(id)
 
     async def _mirror(self, ids: Sequence[UUID]) -> None:
         """Take over what other nodes have written of these replies."""

@@ -28,9 +28,10 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('EXPIRE', KEYS[1] .. ':' .. ARGV[1], ARGV[4])
 return length
 """
-# To write at a place, not at the end: a write that comes late, or twice, changes nothing.
+# To write at a place, not at the end: a write that comes late, or twice, changes nothing. Where there is no key Valkey
+# has lost it, also of a log without a byte so far.
 WRITE_LOG = """
-if redis.call('STRLEN', KEYS[1]) < tonumber(ARGV[1]) then return -1 end
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('STRLEN', KEYS[1]) < tonumber(ARGV[1]) then return -1 end
 return redis.call('SETRANGE', KEYS[1], ARGV[1], ARGV[2])
 """
 DROP_LOG = """

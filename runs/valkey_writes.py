@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from redis.asyncio.client import Pipeline
 from runs.memory import LINGER, Log
 from runs.valkey_format import DROP_LOG, SET_NEWEST, WRITE_LOG, log_key, newest_key
 
-#: Of the replies that nobody reads elsewhere, the part that is written each time, and the seconds between two times:
-#: each about once a second.
-UNREAD_SHARE, UNREAD_TICK = 0.05, 0.05
+#: Seconds that new text of a reply waits which nobody reads elsewhere, and between two looks for such.
+UNREAD_WAIT, UNREAD_TICK = 1.0, 0.05
 #: Seconds for which a reply that another node has asked for is written as soon as there is something new.
 FOLLOWED_FOR = 15.0
-#: Seconds that keys live if their node dies; no reply takes longer than that between two writes.
+#: Seconds that keys live if their node dies, from when it began to write. A reply that takes longer is written anew
+#: with its next text.
 LIFETIME = 3600
 
 
@@ -31,7 +30,9 @@ class _Written:
     sent: int = 0
     #: Whether Valkey must be given the whole log, because it is new or Valkey has lost it.
     whole: bool = True
+    #: Whether it was given up, and whether a write that is under way says so.
     dropped: bool = False
+    drop_sent: bool = False
     #: Until when another node is taken to read it, by the monotonic clock.
     followed_until: float = 0.0
 
@@ -42,29 +43,33 @@ class ValkeyWrites:
     def __init__(self, find_log: Callable[[UUID], Log | None], wake: Callable[[], None]) -> None:
         self._find_log, self._wake = find_log, wake
         self._written: dict[UUID, _Written] = {}
-        #: What is written next; and what is written in turns, because nobody reads it elsewhere.
+        #: What is written next.
         self._due: set[UUID] = set()
-        self._unread: dict[UUID, None] = {}
+        #: What nobody reads elsewhere and has something new, and since when: the oldest come first.
+        self._unread: dict[UUID, float] = {}
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def __contains__(self, id: UUID) -> bool:
         return id in self._written
 
     def begin(self, id: UUID, attempt: int) -> None:
-        self._written[id] = _Written(attempt)
-        self.hurry(id)
+        known = self._written.get(id)
+        if known is None or known.attempt < attempt:
+            self._written[id] = _Written(attempt)
+            self.hurry(id)
 
     def grow(self, id: UUID) -> None:
         """The log has grown: it is written soon, if anyone reads it elsewhere."""
         written = self._written.get(id)
         if written is None:
             return
-        if time.monotonic() < written.followed_until:
+        now = time.monotonic()
+        if now < written.followed_until:
             self.hurry(id)
-        else:
-            self._unread[id] = None
+        elif id not in self._due:
+            self._unread.setdefault(id, now)
             if self._unread_timer is None:
-                self._unread_timer = asyncio.get_running_loop().call_later(UNREAD_TICK, self._hurry_unread)
+                self._look_later(now)
 
     def drop(self, id: UUID, attempt: int) -> None:
         written = self._written.get(id)
@@ -86,18 +91,26 @@ class ValkeyWrites:
         self._due.add(id)
         self._wake()
 
+    def _look_later(self, now: float) -> None:
+        oldest = next(iter(self._unread.values()))
+        wait = max(UNREAD_TICK, oldest + UNREAD_WAIT - now)
+        self._unread_timer = asyncio.get_running_loop().call_later(wait, self._hurry_unread)
+
     def _hurry_unread(self) -> None:
-        """Have some of what nobody reads elsewhere written, those that have waited longest."""
-        for id in list(itertools.islice(self._unread, math.ceil(UNREAD_SHARE * len(self._unread)))):
+        """Have those written that have waited long enough."""
+        self._unread_timer = None
+        now = time.monotonic()
+        for id, _ in [*itertools.takewhile(lambda waiting: waiting[1] + UNREAD_WAIT <= now, self._unread.items())]:
             self.hurry(id)
-        again = asyncio.get_running_loop().call_later(UNREAD_TICK, self._hurry_unread) if self._unread else None
-        self._unread_timer = again
+        if self._unread:
+            self._look_later(now)
 
     def close(self) -> None:
         """Have everything written with the next write, which is the last."""
         if self._unread_timer is not None:
             self._unread_timer.cancel()
         self._due.update(self._unread)
+        self._unread.clear()
 
     @property
     def due(self) -> int:
@@ -109,6 +122,7 @@ class ValkeyWrites:
 
     def write_all_again(self) -> None:
         """It is not known what has arrived."""
+        self._unread.clear()
         for id, unsure in self._written.items():
             unsure.whole = True
             self._due.add(id)
@@ -121,7 +135,7 @@ class ValkeyWrites:
         key, log = newest_key(id), self._find_log(id)
         if written.dropped or log is None or log.attempt != written.attempt:
             pipeline.eval(DROP_LOG, 1, key, str(written.attempt))
-            del self._written[id]
+            written.drop_sent = True
             return None
         place = None
         if written.whole:
@@ -143,7 +157,9 @@ class ValkeyWrites:
         written, log = self._written.get(id), self._find_log(id)
         if written is None:
             return
-        if length is not None and length != written.sent:
+        if written.drop_sent:
+            del self._written[id]
+        elif length is not None and length != written.sent:
             # The length of the log is its version: another one means that Valkey has lost data.
             written.whole = True
             self.hurry(id)

@@ -1,18 +1,22 @@
-"""What nobody reads on another node is written seldom, what somebody asks for at once."""
+"""What nobody reads on another node is written seldom, what somebody asks for at once; nothing stays unwritten."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ConnectionError
 
 from runs import valkey as valkey_module
 from runs import valkey_writes
 from runs.embedded_valkey import run_valkey
 from runs.live import LiveSlice
 from runs.valkey import ValkeyLiveReplies
-from runs.valkey_format import log_key
+from runs.valkey_format import log_key, newest_key
 from tests.conftest import until
 
 
@@ -25,7 +29,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def never_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody has asked for is not written before its end."""
-    monkeypatch.setattr(valkey_writes, "UNREAD_TICK", 3600.0)
+    monkeypatch.setattr(valkey_writes, "UNREAD_WAIT", 3600.0)
 
 
 @pytest.fixture
@@ -61,6 +65,12 @@ class Nodes:
         data = await self._valkey.get(log_key(id, attempt)) or b""
         assert isinstance(data, bytes)
         return data
+
+    async def lose_everything(self) -> None:
+        await self._valkey.flushall()
+
+    async def is_known(self, id: UUID) -> bool:
+        return bool(await self._valkey.exists(newest_key(id)))
 
     async def write_another(self) -> None:
         """Have the writer write, and come back when it has."""
@@ -219,3 +229,80 @@ async def test_once_nobody_reads_any_more_it_waits_again(nodes: Nodes, monkeypat
     nodes.writer.append(id, 1, b"two ")
     await nodes.write_another()
     assert await nodes.stored(id) == before == b"one "
+
+
+@pytest.mark.usefixtures("asked_once")
+async def test_a_log_that_valkey_lost_before_its_first_text_is_written_again(nodes: Nodes) -> None:
+    id = uuid4()
+    nodes.writer.begin(id, 1, (), b"")
+    with nodes.elsewhere.watch(id):
+        await nodes.read_until(id, b"")
+        await nodes.lose_everything()
+        nodes.writer.append(id, 1, b"one ")
+        await nodes.read_until(id, b"one ")
+
+
+async def test_an_attempt_that_was_given_up_goes_although_the_first_write_of_that_failed(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id, execute, failed = uuid4(), Pipeline.execute, asyncio.Event()
+    nodes.writer.begin(id, 1, (), b"one ")
+    await until(lambda: nodes.is_known(id))
+
+    async def fail_once(pipeline: Pipeline, *arguments: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise ConnectionError("cut")
+        return await execute(pipeline, *arguments)
+
+    monkeypatch.setattr(Pipeline, "execute", fail_once)
+    nodes.writer.drop(id, 1)
+    await failed.wait()
+
+    async def is_gone() -> bool:
+        return not await nodes.is_known(id)
+
+    await until(is_gone)
+    assert id not in nodes.writer._writes
+
+
+async def test_an_older_attempt_changes_nothing(nodes: Nodes) -> None:
+    id = uuid4()
+    nodes.writer.begin(id, 2, (4,), b"one ")
+    nodes.writer.begin(id, 1, (), b"")
+    nodes.writer.append(id, 2, b"two ")
+    nodes.writer.end(id, 2)
+    assert (await nodes.read_until(id, b"one two ", attempt=2)).ended
+
+
+async def test_a_crowd_that_looks_at_once_finds_everything(nodes: Nodes) -> None:
+    ids = [uuid4() for _ in range(300)]
+    for id in ids:
+        nodes.writer.begin(id, 1, (), b"one ")
+    await until(lambda: nodes.has(ids[-1], b"one "))
+    with ExitStack() as watches:
+        for id in ids:
+            watches.enter_context(nodes.elsewhere.watch(id))
+        slices = await asyncio.gather(*(nodes.elsewhere.read(id, 0, 0) for id in ids))
+    assert {slice and slice.data for slice in slices} == {b"one "}
+    assert nodes.elsewhere.is_reachable
+
+
+async def test_what_comes_for_a_reader_that_has_left_is_not_kept(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    id, fetch = uuid4(), nodes.elsewhere._mirror
+    fetching, go_on, fetched = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def fetch_later(ids: Sequence[UUID]) -> None:
+        fetching.set()
+        await go_on.wait()
+        await fetch(ids)
+        fetched.set()
+
+    with nodes.elsewhere.watch(id):
+        assert await nodes.elsewhere.read(id, 0, 0) is None
+        monkeypatch.setattr(nodes.elsewhere, "_mirror", fetch_later)
+        nodes.writer.begin(id, 1, (), b"one ")
+        await fetching.wait()
+    go_on.set()
+    await fetched.wait()
+    await until(lambda: nodes.elsewhere.count == 0)

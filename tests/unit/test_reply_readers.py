@@ -4,16 +4,18 @@ import asyncio
 import random
 from dataclasses import replace
 from functools import partial
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.model import BlockEnded, TextPiece
-from agent.parts import ToolCallPart
+from agent.parts import TextPart, ToolCallPart
+from runs import follow
 from runs.follow import Cursor, InvalidCursor, News, ReplyFinished, SavedReply, _Reader, follow_reply
 from runs.live import LiveSlice
-from runs.log import StreamRestarted, TextDelta
+from runs.log import StreamRestarted, TextDelta, ToolCallAwaitingApproval, ToolCallStarted, write_log
 from runs.memory import MemoryLiveReplies
 from tests.unit.paper_turns import REPEATABLE, Paper, Written, hurry, write, write_on
 from tests.unit.reply_screens import Screen, inside_a_pair, read_log, shown, some
@@ -202,3 +204,32 @@ async def test_readers_who_follow_a_reply_from_any_moment_end_with_all_of_it(
     for screen in screens:
         assert isinstance(screen, Screen)
         assert screen.parts == shown(paper.read().parts)
+
+
+async def test_a_reader_learns_at_once_that_what_was_live_waits_for_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "POLL_INTERVAL", 3600.0)
+    live, id, saved = MemoryLiveReplies(), uuid4(), SavedReply(running=True, attempt=1, restarts=(), parts=[])
+    text, call = TextPart("One. "), ToolCallPart("call", "addTask", {}, "AWAITING_APPROVAL", parked=True)
+
+    async def load() -> SavedReply:
+        return saved
+
+    told: list[type] = []
+
+    async def read() -> None:
+        async for news in follow_reply(live, id, Cursor(), load):
+            told.extend(type(event) for event in news.events)
+            if ToolCallAwaitingApproval in told:
+                return
+
+    live.begin(id, 1, (), write_log([text]))
+    reading = asyncio.create_task(read())
+    # Until it waits for more.
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert told == [TextDelta]
+    saved = replace(saved, parts=[text, call])
+    live.drop(id, 1)
+    async with asyncio.timeout(60):
+        await reading
+    assert told == [TextDelta, ToolCallStarted, ToolCallAwaitingApproval]
