@@ -54,7 +54,7 @@ class ValkeyWrites:
 
     def begin(self, id: UUID, attempt: int) -> None:
         known = self._written.get(id)
-        if known is None or known.attempt < attempt:
+        if known is None or known.dropped or known.attempt < attempt:
             self._written[id] = _Written(attempt)
             self.hurry(id)
 
