@@ -16,7 +16,7 @@ from runs import valkey_writes
 from runs.embedded_valkey import run_valkey
 from runs.live import LiveSlice
 from runs.valkey import ValkeyLiveReplies
-from runs.valkey_format import log_key, newest_key
+from runs.valkey_format import CHANNEL, log_key, newest_key
 from tests.conftest import until
 
 
@@ -53,7 +53,7 @@ class Nodes:
         await until(self._have_subscribed)
 
     async def _have_subscribed(self) -> bool:
-        [(_, count)] = await self._valkey.pubsub_numsub("loquent:live")
+        [(_, count)] = await self._valkey.pubsub_numsub(CHANNEL)
         return bool(count >= 3)
 
     async def close(self) -> None:
